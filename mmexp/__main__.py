@@ -1,0 +1,90 @@
+"""`python -m mmexp [+experiment=NAME] [key=value ...]`: compose the config, then launch what it describes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mmexp.composition_errors import explain
+from mmexp.experiment import register, to_experiment
+from mmexp.schema import ConfigError
+from mmexp.sweep_names import member_name
+from mmexp.terminal import print_config
+
+# In a wheel, conf/ lies inside the package; in a checkout, beside it.
+CONF = next(
+    folder for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if folder.is_dir()
+)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def compose_and_launch(config: DictConfig) -> float:
+    """What Hydra calls, once per run or member of a sweep."""
+    hydra_config = HydraConfig.get()
+    run_dir = Path(hydra_config.runtime.output_dir)
+    try:
+        experiment = to_experiment(config)
+    except ConfigError as error:
+        discard(run_dir)
+        complain(str(error))
+    print_config(config)
+    try:
+        return experiment.launch.launch(experiment, run_dir, list(hydra_config.overrides.task))
+    except ConfigError as error:
+        complain(str(error))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point. Exit code 2 and one line for what cannot be as the user asked; 1 and a traceback for anything else."""
+    # Let errors of composition through to us: Hydra would print a trace of its own and exit.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    sys.argv[1:] = arrange(sys.argv[1:] if arguments is None else arguments)
+    register()
+    OmegaConf.register_new_resolver("member_name", member_name, replace=True)
+    try:
+        compose_and_launch()
+    except (HydraException, OmegaConfBaseException) as error:
+        complain(explain(error))
+    except OSError as error:
+        if "compose_and_launch" in {frame.name for frame in traceback.extract_tb(error.__traceback__)}:
+            raise
+        complain(f"the run folder cannot be made: {error}. Choose a folder that can be written to with output_root=...")
+
+
+def arrange(arguments: list[str]) -> list[str]:
+    """Without an experiment, the embedded one; `+debug=` last of the overrides, so that it wins over any experiment."""
+    at = [n for n, argument in enumerate(arguments) if argument.startswith("~") or ("=" in argument and argument[0] != "-")]
+    overrides = [arguments[n] for n in at]
+    if not any(re.match(r"\+{0,2}experiment=", override) for override in overrides):
+        overrides.insert(0, "+experiment=vdr_tiny")
+    overrides.sort(key=lambda override: override.startswith("+debug="))
+    first = at[0] if at else 0
+    others = [argument for n, argument in enumerate(arguments) if n not in at]
+    return [*others[:first], *overrides, *others[first:]]
+
+
+def discard(run_dir: Path) -> None:
+    """Remove the folder that Hydra made for a run that never began."""
+    if {path.name for path in run_dir.iterdir()} <= {".hydra", "mmexp.log"}:
+        shutil.rmtree(run_dir)
+
+
+def complain(message: str) -> NoReturn:
+    """One line on the error stream, exit code 2."""
+    print(f"mmexp: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Embeddings of untrained models, kept between runs: the members of a sweep share one baseline."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import xxhash
+
+from mmexp.data.splits import RetrievalData, Split
+from mmexp.encode import Encoder, Preprocess
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+class BaselineCache:
+    """A folder of embeddings under keys that hold everything that determines them."""
+
+    def __init__(self, folder: Path, data: RetrievalData) -> None:
+        self.folder = folder
+        self.data_fingerprint = data.fingerprint()
+
+    def key(self, model: SentenceTransformer, weights: str, encoder: Encoder, split: Split) -> str:
+        """A hash of the weights, of how inputs are preprocessed, of the evaluation data and of what computes.
+
+        Preprocessing is recorded as it is configured and, since not everything that changes it is in a config
+        (a chat template, a prompt), as what it makes of one query and one page.
+        """
+        import sentence_transformers
+        import transformers
+
+        first_query, first_document = next(iter(split.relevant)), split.corpus[0]
+        image_processor = getattr(model.processor, "image_processor", None)
+        parts = {
+            "weights": weights,
+            "modules": str(model),
+            "image_processor": image_processor.to_json_string() if image_processor is not None else None,
+            "query": _content(Preprocess(model, "query")([split.queries[first_query]])),
+            "document": _content(Preprocess(model, "document")([split.documents[first_document]])),
+            "prompts": model.prompts,
+            "data": self.data_fingerprint,
+            "device": model.device.type,
+            "attention": getattr(model.config, "_attn_implementation", None),
+            "bf16_autocast": encoder.bf16_autocast,
+            "versions": [torch.__version__, transformers.__version__, sentence_transformers.__version__],
+        }
+        return xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True, default=str).encode())
+
+    def file(self, key: str) -> Path:
+        return self.folder / f"{key}.safetensors"
+
+    def find(self, key: str) -> dict[str, torch.Tensor] | None:
+        from safetensors.torch import load_file
+
+        return load_file(self.file(key)) if self.file(key).exists() else None
+
+    def keep(self, key: str, tensors: dict[str, torch.Tensor]) -> None:
+        """Write whole or not at all, so that runs which start together never read half a file."""
+        from safetensors.torch import save_file
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=self.folder)
+        os.close(handle)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+        os.replace(temporary, self.file(key))
+
+
+def _content(features: dict[str, Any]) -> dict[str, str]:
+    """A hash of every input tensor."""
+    return {
+        name: xxhash.xxh3_64_hexdigest(value.contiguous().numpy().tobytes()) if torch.is_tensor(value) else str(value)
+        for name, value in features.items()
+    }

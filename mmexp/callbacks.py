@@ -1,0 +1,120 @@
+"""What watches the library's trainer: counting pages and tokens, logging to the record, profiling."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers.trainer_callback import TrainerCallback
+
+from mmexp.record import Diverged
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from mmexp.record import Record
+
+
+class Counter(TrainerCallback):
+    """Counts the inputs, pages and tokens that training passes through the model.
+
+    Counted on the way into the model, on its own device and without waiting for it; GradCache's first pass, which
+    has no gradients, is the same inputs and is not counted again.
+    """
+
+    def __init__(self, model: SentenceTransformer, record: Record) -> None:
+        self.record = record
+        self.model = model
+        self.pages = 0
+        self.tokens = torch.zeros((), dtype=torch.int64, device=model.device)
+        self.samples = 0
+        self._handle: torch.utils.hooks.RemovableHandle | None = None
+        self._seconds_before = 0.0
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        self._seconds_before = self.record.seconds("train")
+        self._samples_before = state.global_step * args.train_batch_size * args.gradient_accumulation_steps
+        self._handle = self.model[0].register_forward_pre_hook(self._count)
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        self.samples += args.train_batch_size * args.gradient_accumulation_steps
+
+    def on_train_end(self, args, state, control, **kwargs) -> None:
+        if self._handle is not None:
+            self._handle.remove()
+
+    def _count(self, module: torch.nn.Module, inputs: tuple[dict[str, Any]]) -> None:
+        if not (torch.is_grad_enabled() and module.training):
+            return
+        features = inputs[0]
+        if "attention_mask" in features:
+            self.tokens += features["attention_mask"].sum().to(self.tokens.device)
+        if "image_grid_thw" in features:
+            self.pages += len(features["image_grid_thw"])
+        elif "pixel_values" in features:
+            self.pages += len(features["pixel_values"])
+
+    def throughput(self) -> dict[str, float]:
+        """Pages, tokens and samples per second of training time, evaluations excluded."""
+        seconds = max(self.record.seconds("train") - self._seconds_before, 1e-9)
+        return {
+            "pages_per_second": self.pages / seconds,
+            "tokens_per_second": int(self.tokens) / seconds,
+            "samples_per_second": self.samples / seconds,
+        }
+
+
+class LogToRecord(TrainerCallback):
+    """Sends what the trainer logs to the record, and stops a run whose loss is not a number."""
+
+    def __init__(self, record: Record, counter: Counter) -> None:
+        self.record = record
+        self.counter = counter
+
+    def on_log(self, args, state, control, logs: dict[str, float], **kwargs) -> None:
+        if "loss" in logs:
+            self.record.samples_seen = state.global_step * args.train_batch_size * args.gradient_accumulation_steps
+            names = {"loss": "train/loss", "grad_norm": "train/grad_norm", "learning_rate": "train/learning_rate"}
+            row = {names[key]: float(value) for key, value in logs.items() if key in names}
+            row |= {f"train/{name}": value for name, value in self.counter.throughput().items()}
+            self.record.log(row, step=state.global_step)
+            if not math.isfinite(logs["loss"]):
+                raise Diverged(
+                    f"the training loss is {logs['loss']} at step {state.global_step}. Lower trainer.learning_rate, "
+                    "raise trainer.warmup_steps, or set trainer.max_grad_norm."
+                )
+
+    def on_evaluate(self, args, state, control, metrics: dict[str, float], **kwargs) -> None:
+        kept = {
+            key.replace("eval_", "eval/", 1): value
+            for key, value in metrics.items()
+            if "@" in key or key == "eval_loss"
+        }
+        self.record.log(kept, step=state.global_step)
+
+
+class Profile(TrainerCallback):
+    """Profiles a few steps into a Chrome trace, after two steps that warm up."""
+
+    WARM_UP = 2
+
+    def __init__(self, steps: int, file: Path) -> None:
+        self.file = file
+        self.steps = steps
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        self.profiler = torch.profiler.profile(
+            schedule=torch.profiler.schedule(wait=0, warmup=self.WARM_UP, active=self.steps, repeat=1),
+            on_trace_ready=lambda profiler: profiler.export_chrome_trace(str(self.file)),
+            record_shapes=True,
+            profile_memory=True,
+        )
+        self.profiler.start()
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        self.profiler.step()
+
+    def on_train_end(self, args, state, control, **kwargs) -> None:
+        self.profiler.stop()

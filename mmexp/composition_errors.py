@@ -1,0 +1,56 @@
+"""Hydra's and OmegaConf's errors in one line: which key, why not, what to type instead."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mmexp.experiment import Experiment
+from mmexp.schema import did_you_mean
+
+
+def explain(error: HydraException | OmegaConfBaseException) -> str:
+    """One line that says what was asked, why it cannot be, and what to type instead."""
+    first_line = str(error).splitlines()[0]
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, option = (error.missing_cfg_file or "").rpartition("/")
+        options = ", ".join(error.options)
+        return f"{group}={option}: there is no option {option!r} in {group}/.{did_you_mean(option, error.options)} Options: {options}."
+    if match := re.match(r"Could not override '([^']+)'", first_line):
+        return _unknown_key(match[1])
+    if match := re.match(r"(?:Error merging override|Error parsing override) '?([^']+)'?", first_line):
+        reason = str(error.__cause__ or error).splitlines()[0]
+        return f"{match[1]} cannot be: {reason}."
+    return " ".join(str(error).split())
+
+
+def _unknown_key(key: str) -> str:
+    """Point at the nearest key on the same level, and at the options of the group that do have the key."""
+    *path, last = key.split(".")
+    keys_of = _keys_at(path)
+    if owners := [option for option, keys in keys_of.items() if last in keys]:
+        return f"{key} is no key of the chosen {path[0]}. These have it: {', '.join(owners)} (schemas of {path[0]}=...)."
+    known = sorted({key for keys in keys_of.values() for key in keys})
+    listed = f" {'.'.join(path) or 'The config'} has: {', '.join(known)}." if known else ""
+    return f"{key} is no key of the config.{did_you_mean(last, known)}{listed}"
+
+
+def _keys_at(path: list[str]) -> dict[str, set[str]]:
+    """The keys at `path`, by option of the config group it lies in: {option: keys}."""
+    experiment = OmegaConf.structured(Experiment)
+    if not path:
+        return {"experiment": {*map(str, experiment), "experiment", "debug"}}
+    schemas = ConfigStore.instance().repo["schema"].get(path[0])
+    nodes: dict[str, Any] = {}
+    if isinstance(schemas, dict):
+        nodes = {name.removesuffix(".yaml"): entry.node for name, entry in schemas.items()}
+    elif path[0] in experiment:
+        nodes = {path[0]: experiment[path[0]]}
+    for key in path[1:]:
+        nodes = {name: node[key] for name, node in nodes.items() if OmegaConf.is_dict(node) and key in node}
+    return {name: {str(key) for key in node} for name, node in nodes.items() if OmegaConf.is_dict(node)}

@@ -1,0 +1,83 @@
+"""Data: queries and a corpus, tied together by ids; pages are read one at a time, when they are needed.
+
+Every source reads into the same `Split`: *rows* of indices (query, positive document, negative documents)
+into two lists of cells that are resolved lazily. So another number of negatives costs no new data set,
+nothing is stored twice, and duplicates are found by id, never by decoding a page.
+
+    cells.py     what a query or a page is before it is decoded; which cells are the same
+    splits.py    rows, splits, and what every source shares: limits, hold-out by document, bad pages
+    training.py  a split as the columns (query, positive, negative_0, ...) that the library trains on
+    the rest     one source per module
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import Enum
+
+from mmexp.data.splits import RetrievalData, Split, finish_splits, merge_duplicates
+from mmexp.schema import ConfigError
+
+
+class OnBadPage(Enum):
+    error = "error"
+    skip = "skip"
+
+
+@dataclass
+class Data(ABC):
+    """Base of every data config (config group `data`)."""
+
+    num_negatives: int = 1
+    """Hard negatives per query in training: 0 to all that the data has. The evaluation corpus always holds all of them."""
+
+    on_bad_page: OnBadPage = OnBadPage.error
+    """A page that cannot be decoded: stop and name it, or leave out the rows that need it and count it in result.json.
+    `skip` decodes every page once before training, to know which."""
+
+    deduplicate_corpus: bool = True
+    """A page that occurs twice (same id, or same encoded bytes) is one document, and never its own negative.
+    false: every cell of the evaluation rows is a document of its own, as in the published recipe."""
+
+    max_train_rows: int | None = None
+    """Use at most this many training rows (the first ones). null: all."""
+
+    max_eval_queries: int | None = None
+    """Use at most this many evaluation queries (the first ones), and their documents only. null: all."""
+
+    def __post_init__(self) -> None:
+        if self.num_negatives < 0:
+            raise ConfigError(f"data.num_negatives={self.num_negatives} is below 0. Use 0 for in-batch negatives only.")
+        for key in ("max_train_rows", "max_eval_queries"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise ConfigError(f"data.{key}={value} leaves nothing. Use 1 or more, or null for all.")
+
+    @property
+    def checks_pages(self) -> bool:
+        """Whether every page is decoded once before training, so that a bad one is known before weights are loaded."""
+        return self.on_bad_page is OnBadPage.skip
+
+    @abstractmethod
+    def read(self, seed: int) -> tuple[Split, Split]:
+        """Index the source: the training split and the evaluation split. Reads ids and sizes, not pixels."""
+
+    def build(self, seed: int) -> RetrievalData:
+        """Read the source and make it ready: bad pages, limits, the number of negatives, the evaluation corpus.
+
+        Raises `ConfigError` where the source lacks what was asked of it.
+        """
+        train, evaluation = self.read(seed)
+        train = merge_duplicates(train)
+        if self.deduplicate_corpus:
+            evaluation = merge_duplicates(evaluation)
+        return finish_splits(
+            train,
+            evaluation,
+            num_negatives=self.num_negatives,
+            max_train_rows=self.max_train_rows,
+            max_eval_queries=self.max_eval_queries,
+            check_pages=self.checks_pages,
+            skip_bad_pages=self.on_bad_page is OnBadPage.skip,
+        )

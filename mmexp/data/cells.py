@@ -1,0 +1,103 @@
+"""Cells: inputs as sentence-transformers takes them (text, image, audio, video, dict), read when they are accessed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from mmexp.schema import ConfigError
+
+
+class BadPage(ConfigError):
+    """A page whose bytes cannot be decoded. `page` is its document id."""
+
+    def __init__(self, page: str, reason: object) -> None:
+        # Both arguments go to the base class so that the error survives pickling on its way out of a data worker.
+        super().__init__(page, reason)
+        self.page = page
+
+    def __str__(self) -> str:
+        page, reason = self.args
+        return (
+            f"page {page!r} cannot be decoded: {reason}. Repair or remove it, or leave out the rows that need such "
+            "pages with data.on_bad_page=skip."
+        )
+
+
+class Cells(ABC):
+    """A list of cells with an id each. Reading one may open a file and decode it; ids, sizes and digests never decode."""
+
+    ids: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Any:
+        """The cell, decoded. Raises `BadPage`."""
+
+    @abstractmethod
+    def encoded(self, index: int) -> bytes | memoryview:
+        """The bytes that make the cell what it is: two cells with equal bytes are the same page."""
+
+    def size(self, index: int) -> int:
+        """The number of encoded bytes, found without reading them where the source allows."""
+        return len(self.encoded(index))
+
+    def digest(self, index: int) -> str:
+        """128 bits of xxhash over the encoded bytes, as 32 hexadecimal digits: quick, not meant against an attacker."""
+        import xxhash
+
+        return xxhash.xxh3_128_hexdigest(self.encoded(index))
+
+
+class Values(Cells):
+    """Cells that are in memory as they are: texts, paths, URLs, `{"text":, "image":}` dicts of those."""
+
+    def __init__(self, ids: Sequence[str], values: Sequence[Any]) -> None:
+        self.ids = ids
+        self.values = values
+
+    def __getitem__(self, index: int) -> Any:
+        return self.values[index]
+
+    def encoded(self, index: int) -> bytes:
+        return repr(self.values[index]).encode()
+
+
+class Joined(Cells):
+    """Several lists of cells, one after the other."""
+
+    def __init__(self, parts: Sequence[Cells]) -> None:
+        self.parts = parts
+        self.ids = [id_ for part in parts for id_ in part.ids]
+        self._places = [(part, index) for part in parts for index in range(len(part))]
+
+    def __getitem__(self, index: int) -> Any:
+        part, inner = self._places[index]
+        return part[inner]
+
+    def encoded(self, index: int) -> bytes | memoryview:
+        part, inner = self._places[index]
+        return part.encoded(inner)
+
+    def size(self, index: int) -> int:
+        part, inner = self._places[index]
+        return part.size(inner)
+
+
+def first_of_each(cells: Cells, indices: Iterable[int]) -> dict[int, int]:
+    """Map every index to the first of `indices` whose cell has the same content (itself where it is the first).
+
+    Only cells of equal size can be equal, so only those are read and hashed: among screenshots of pages that
+    is a few percent of them.
+    """
+    sizes = {index: cells.size(index) for index in indices}
+    occurrences = Counter(sizes.values())
+    first: dict[tuple[int, str], int] = {}
+    return {
+        index: first.setdefault((size, cells.digest(index)), index) if occurrences[size] > 1 else index
+        for index, size in sizes.items()
+    }

@@ -1,0 +1,189 @@
+"""A folder of the user's own pages: `pages/` (images, PDF) with train.jsonl and, optionally, eval.jsonl."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import MISSING
+
+from mmexp.data import Data
+from mmexp.data.cells import BadPage, Cells, Values
+from mmexp.data.splits import Row, Split, hold_out_documents, merge_duplicates
+from mmexp.schema import ConfigError, did_you_mean, schema
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"}
+
+
+@schema("data", "folder")
+@dataclass
+class Folder(Data):
+    """Pages are named by their file: `pages/report.png` is page "report", page 3 of `pages/report.pdf` is "report-003"."""
+
+    path: str = MISSING
+    """The folder that holds pages/, train.jsonl and, optionally, eval.jsonl. Each line of those is
+    {"query": text, "positive": page, "negatives": [page, ...]}; "negatives" may be left out."""
+
+    pdf_longest_side: int = 1100
+    """Pixels of the longest side of a page rendered from PDF. The model then resizes it to its own pixel bounds."""
+
+    eval_fraction: float = 0.1
+    """Share of the queries held out, by document, where there is no eval.jsonl."""
+
+    check_pages: bool = True
+    """Decode every page that is used once before training, so that a bad one is known before weights are loaded."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.eval_fraction < 1:
+            raise ConfigError(
+                f"data.eval_fraction={self.eval_fraction} is not between 0 and 1. Use a share such as 0.1."
+            )
+
+    @property
+    def checks_pages(self) -> bool:
+        return self.check_pages or super().checks_pages
+
+    def read(self, seed: int) -> tuple[Split, Split]:
+        folder = Path(self.path).expanduser()
+        if not folder.is_dir():
+            raise ConfigError(f"data.path={self.path} is no folder. Give a folder with pages/ and train.jsonl.")
+        pages = FolderPages(folder / "pages", self.pdf_longest_side)
+        train = read_examples(folder / "train.jsonl", pages)
+        if (folder / "eval.jsonl").exists():
+            return train, read_examples(folder / "eval.jsonl", pages)
+        num_queries = max(1, round(self.eval_fraction * len(train.relevant)))
+        return hold_out_documents(merge_duplicates(train), num_queries, seed)
+
+
+class FolderPages(Cells):
+    """The images in a folder and the pages of the PDF files in it, in the order of their names."""
+
+    def __init__(self, folder: Path, pdf_longest_side: int) -> None:
+        files = sorted(folder.iterdir()) if folder.is_dir() else []
+        self._pages: dict[str, tuple[Path, int | None]] = {}
+        for file in files:
+            for page, place in _pages_of(file).items():
+                if page in self._pages:
+                    raise ConfigError(
+                        f"{file} and {self._pages[page][0]} are both page {page!r}. Rename one of the files."
+                    )
+                self._pages[page] = place
+        if not self._pages:
+            raise ConfigError(
+                f"{folder} holds no pages ({', '.join(sorted(IMAGE_SUFFIXES))}, .pdf). Put them there, or change data.path."
+            )
+        self.ids = list(self._pages)
+        self.pdf_longest_side = pdf_longest_side
+
+    def __getitem__(self, index: int) -> Image:
+        file, number = self._pages[self.ids[index]]
+        try:
+            return _read_image(file) if number is None else _render_pdf_page(file, number, self.pdf_longest_side)
+        except (
+            OSError,
+            ValueError,
+            SyntaxError,
+            RuntimeError,
+        ) as error:  # what Pillow and PDFium raise on damaged files
+            raise BadPage(self.ids[index], error) from error
+
+    def encoded(self, index: int) -> bytes:
+        file, number = self._pages[self.ids[index]]
+        if number is None:
+            return file.read_bytes()
+        return f"page {number} of {_file_digest(file)} at {self.pdf_longest_side}".encode()
+
+    def size(self, index: int) -> int:
+        file, number = self._pages[self.ids[index]]
+        return file.stat().st_size if number is None else len(self.encoded(index))
+
+
+def _pages_of(file: Path) -> dict[str, tuple[Path, int | None]]:
+    """The pages in one file: {page id: (file, page number in a PDF, from 0, or None)}."""
+    if file.suffix.lower() in IMAGE_SUFFIXES:
+        return {file.stem: (file, None)}
+    if file.suffix.lower() != ".pdf":
+        return {}
+    import pypdfium2
+
+    try:
+        with pypdfium2.PdfDocument(file) as document:
+            return {f"{file.stem}-{number + 1:03d}": (file, number) for number in range(len(document))}
+    except pypdfium2.PdfiumError as error:
+        raise ConfigError(f"{file} is no readable PDF: {error}. Repair or remove it (data.path).") from error
+
+
+@functools.cache
+def _file_digest(file: Path) -> str:
+    """A PDF is read once, however many pages it has."""
+    return Values([""], [file.read_bytes()]).digest(0)
+
+
+def _read_image(file: Path) -> Image:
+    from PIL import Image
+
+    with Image.open(file) as image:
+        return image.convert("RGB")
+
+
+def _render_pdf_page(file: Path, number: int, longest_side: int) -> Image:
+    import pypdfium2
+
+    with pypdfium2.PdfDocument(file) as document:
+        page = document[number]
+        return page.render(scale=longest_side / max(page.get_size())).to_pil().convert("RGB")
+
+
+def read_examples(file: Path, pages: FolderPages) -> Split:
+    """Read one JSON-lines file of {"query", "positive", "negatives"}."""
+    if not file.exists():
+        raise ConfigError(
+            f"{file} does not exist. data.path must hold it: one JSON object with query, positive, negatives per line."
+        )
+    position = {page: index for index, page in enumerate(pages.ids)}
+    queries: list[str] = []
+    rows: list[Row] = []
+    with file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            where = f"{file}, line {number}"
+            example = _parse(line, where)
+            positive, *negatives = (
+                _find(page, position, where) for page in (example["positive"], *example["negatives"])
+            )
+            rows.append(Row(len(queries), positive, negatives))
+            queries.append(example["query"])
+    if not rows:
+        raise ConfigError(f"{file} holds no examples. Write one JSON object with query, positive, negatives per line.")
+    return Split(Values([f"{file.stem}-{n}" for n in range(len(queries))], queries), pages, rows)
+
+
+def _parse(line: str, where: str) -> dict[str, Any]:
+    try:
+        example = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ConfigError(
+            f"{where} is not JSON: {error}. Each line is one object with query, positive, negatives."
+        ) from None
+    for key in ("query", "positive"):
+        if not isinstance(example, dict) or not example.get(key):
+            raise ConfigError(
+                f'{where} has no {key}. Each line is {{"query": text, "positive": page, "negatives": [page, ...]}}.'
+            )
+    return {"negatives": [], **example}
+
+
+def _find(page: str, position: dict[str, int], where: str) -> int:
+    if page not in position:
+        raise ConfigError(
+            f"{where} names page {page!r}, which is not in pages/ of data.path.{did_you_mean(page, position)}"
+        )
+    return position[page]

@@ -1,0 +1,91 @@
+"""Data sets in the Hub's layouts, from the Hub or from a local folder: opening them, and their columns as cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmexp.data.cells import BadPage, Cells
+from mmexp.schema import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+
+def open_dataset(path: str, config: str | None, split: str, revision: str | None) -> Dataset:
+    """Open one split: a Hub id, or a local folder (parquet, an imagefolder, `save_to_disk`'s arrow, a copy of a Hub repository)."""
+    import datasets
+
+    folder = Path(path).expanduser()
+    try:
+        if (folder / "state.json").exists():
+            return datasets.Dataset.load_from_disk(str(folder))
+        if (folder / "dataset_dict.json").exists():
+            return datasets.DatasetDict.load_from_disk(str(folder))[split]
+        location = str(folder) if folder.is_dir() else path
+        return datasets.load_dataset(location, config, split=split, revision=revision)
+    except (OSError, ValueError, KeyError) as error:  # datasets' own errors derive from these
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"data.path={path} (config {config}, split {split}) cannot be opened: {reason}. Give a Hub data set that "
+            "can be reached, or a local folder."
+        ) from error
+
+
+def require_columns(dataset: Dataset, columns: dict[str, str], path: str) -> None:
+    """Raise `ConfigError` unless the data set has every column. `columns` maps config keys to column names."""
+    for key, column in columns.items():
+        if column not in dataset.column_names:
+            raise ConfigError(
+                f"data.{key}={column} is no column of {path}, which has {', '.join(dataset.column_names)}."
+                f"{did_you_mean(column, dataset.column_names)}"
+            )
+
+
+class ColumnCells(Cells):
+    """Cells that lie in columns of a `datasets.Dataset`. Media are decoded by the data set's own features."""
+
+    def __init__(self, dataset: Dataset, places: Sequence[tuple[str, int]], ids: Sequence[str]) -> None:
+        """`places` holds (column, row) of every cell."""
+        self.ids = ids
+        self._places = places
+        columns = dict.fromkeys(column for column, _ in places)
+        self._views = {column: dataset.select_columns([column]) for column in columns}
+        self._arrow = {column: _encoded_column(dataset, column) for column in columns}
+
+    def __getitem__(self, index: int) -> Any:
+        column, row = self._places[index]
+        try:
+            return self._views[column][row][column]
+        except (OSError, ValueError, SyntaxError) as error:  # what image decoders raise on damaged files
+            raise BadPage(self.ids[index], error) from error
+
+    def encoded(self, index: int) -> bytes | memoryview:
+        column, row = self._places[index]
+        value = self._arrow[column][row]
+        buffer = value.as_buffer() if hasattr(value, "as_buffer") else None
+        return memoryview(buffer) if buffer is not None else repr(value.as_py()).encode()
+
+    def size(self, index: int) -> int:
+        column, row = self._places[index]
+        value = self._arrow[column][row]
+        return value.as_buffer().size if hasattr(value, "as_buffer") and value.is_valid else len(repr(value.as_py()))
+
+
+def _encoded_column(dataset: Dataset, column: str) -> pa.ChunkedArray:
+    """The column as stored: for media, the encoded bytes, or the paths where the bytes lie in files of their own."""
+    import pyarrow as pa
+
+    # `with_format("arrow")` follows an indices mapping (after a shuffle or a filter) where there is one.
+    array = dataset.data.column(column) if dataset._indices is None else dataset.with_format("arrow")[:].column(column)
+    if pa.types.is_struct(array.type) and array.type.get_field_index("bytes") >= 0:
+        values, paths = (pa.chunked_array([c.field(name) for c in array.chunks]) for name in ("bytes", "path"))
+        return values if values.null_count == 0 else paths
+    return array
+
+
+def text_ids(name: str, rows: Iterable[int]) -> list[str]:
+    """Ids for queries that have none of their own: stable as long as the rows stay in their order."""
+    return [f"{name}-{row}" for row in rows]

@@ -1,0 +1,91 @@
+"""A data set with its pages in columns: query, image, negative_0 ... negative_n."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from omegaconf import MISSING
+
+from mmexp.data import Data
+from mmexp.data.hub import ColumnCells, open_dataset, require_columns, text_ids
+from mmexp.data.splits import Row, Split, hold_out_documents, merge_duplicates
+from mmexp.schema import schema
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+@schema("data", "hub_columns")
+@dataclass
+class HubColumns(Data):
+    """One row per query, with its pages beside it."""
+
+    path: str = MISSING
+    """A Hub data set, or a local folder: parquet, imagefolder, arrow, or a copy of a Hub repository."""
+
+    revision: str | None = None
+    """Commit, tag or branch of the Hub data set. null: its main branch."""
+
+    train_config: str | None = None
+    """Configuration ("subset") of the training rows."""
+
+    train_split: str = "train"
+    """Split of the training rows."""
+
+    eval_config: str | None = None
+    """Configuration of the evaluation rows."""
+
+    eval_split: str | None = None
+    """Split of the evaluation rows. null: `num_eval_queries` are held out of the training rows, by document."""
+
+    num_eval_queries: int = 300
+    """How many queries to hold out where there is no evaluation split."""
+
+    query_column: str = "query"
+    """Column with the query."""
+
+    positive_column: str = "image"
+    """Column with the page that answers it."""
+
+    negative_columns: str = "negative_{}"
+    """Pattern of the columns with hard negatives, numbered from 0, as many as the data set has."""
+
+    label_column: str | None = None
+    """Column with a label or score of (query, page), for losses that take one."""
+
+    def read(self, seed: int) -> tuple[Split, Split]:
+        train = self._split("train", self.train_config, self.train_split)
+        if self.eval_split is None:
+            return hold_out_documents(merge_duplicates(train), self.num_eval_queries, seed)
+        return train, self._split("eval", self.eval_config, self.eval_split)
+
+    def _split(self, name: str, config: str | None, split: str) -> Split:
+        dataset = open_dataset(self.path, config, split, self.revision)
+        named = {"query_column": self.query_column, "positive_column": self.positive_column}
+        if self.label_column is not None:
+            named["label_column"] = self.label_column
+        require_columns(dataset, named, self.path)
+        pages = [self.positive_column, *self._negative_columns(dataset)]
+        num_rows = len(dataset)
+        places = [(column, row) for column in pages for row in range(num_rows)]
+        documents = ColumnCells(dataset, places, [f"{name}/{row}/{column}" for column, row in places])
+        query_places = [(self.query_column, row) for row in range(num_rows)]
+        queries = ColumnCells(dataset, query_places, text_ids(name, range(num_rows)))
+        labels = dataset.select_columns([self.label_column])[:][self.label_column] if self.label_column else None
+        rows = [
+            Row(
+                query=row,
+                positive=row,
+                negatives=[num_rows * n + row for n in range(1, len(pages))],
+                label=labels[row] if labels else None,
+            )
+            for row in range(num_rows)
+        ]
+        return Split(queries, documents, rows)
+
+    def _negative_columns(self, dataset: Dataset) -> list[str]:
+        columns = []
+        while (column := self.negative_columns.format(len(columns))) in dataset.column_names:
+            columns.append(column)
+        return columns

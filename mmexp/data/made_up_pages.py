@@ -1,0 +1,122 @@
+"""Made-up report pages and questions about them, from a seed: data for a first run without a network."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mmexp.data import Data
+from mmexp.data.cells import Cells, Values
+from mmexp.data.page_drawing import CHARTS, COLORS, PLACES, TOPICS, PageContent, draw_page
+from mmexp.data.splits import Row, Split
+from mmexp.schema import ConfigError, schema
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# What a question asks of a page, and the values it may have. Siblings differ in one of those with enough values.
+ASKED: dict[str, Sequence[str]] = {
+    "topic": TOPICS,
+    "banner": tuple(COLORS),
+    "chart": CHARTS,
+    "chart_color": tuple(COLORS),
+    "table_color": tuple(COLORS),
+    "place": PLACES,
+}
+SIBLINGS = 5
+QUESTIONS = (
+    "Which {topic} report under a {banner} banner has a {chart_color} {chart} chart {place} a table with {table_color} stripes?",
+    "Show me the {chart_color} {chart} chart {place} the {table_color} striped table, on the {topic} page with a {banner} banner.",
+    "I am looking for {topic}: {banner} banner, {chart_color} {chart} chart {place} a {table_color} table.",
+    "Where is the page on {topic} whose {chart} chart is {chart_color} and {place} the {table_color} table? Its banner is {banner}.",
+)
+
+
+@schema("data", "made_up_pages")
+@dataclass
+class MadeUpPages(Data):
+    """Pages come in families of five that differ in one thing: each page answers its own question, and its four
+    siblings are the hard negatives. No page, and no combination of what is asked, is in both splits."""
+
+    num_train_pages: int = 2000
+    """Pages, and questions, to train on; a multiple of 5."""
+
+    num_eval_pages: int = 300
+    """Pages, and questions, to evaluate on; a multiple of 5."""
+
+    width: int = 192
+    """Width of a page in pixels."""
+
+    height: int = 256
+    """Height of a page in pixels."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("num_train_pages", "num_eval_pages"):
+            value = getattr(self, key)
+            if value < SIBLINGS or value % SIBLINGS:
+                raise ConfigError(f"data.{key}={value} is no multiple of {SIBLINGS}: pages come in families of {SIBLINGS}.")
+
+    def read(self, seed: int) -> tuple[Split, Split]:
+        draw = random.Random(seed)
+        contents = made_up_contents(self.num_train_pages + self.num_eval_pages, draw)
+        return (
+            self._split("train", contents[: self.num_train_pages], draw),
+            self._split("eval", contents[self.num_train_pages :], draw),
+        )
+
+    def _split(self, name: str, contents: list[PageContent], draw: random.Random) -> Split:
+        ids = [f"{name}-{number:04d}" for number in range(len(contents))]
+        questions = [draw.choice(QUESTIONS).format(**vars(content)) for content in contents]
+        rows = [Row(n, n, _siblings_of(n, draw)) for n in range(len(contents))]
+        return Split(Values(ids, questions), DrawnPages(ids, contents, (self.width, self.height)), rows)
+
+
+class DrawnPages(Cells):
+    """Pages drawn once, when the data is built, and kept as PNG."""
+
+    def __init__(self, ids: Sequence[str], contents: Sequence[PageContent], size: tuple[int, int]) -> None:
+        self.ids = ids
+        self.contents = contents
+        self._png = [_png(draw_page(content, size)) for content in contents]
+
+    def __getitem__(self, index: int) -> Image:
+        from PIL import Image
+
+        return Image.open(io.BytesIO(self._png[index])).convert("RGB")
+
+    def encoded(self, index: int) -> bytes:
+        return self._png[index]
+
+
+def made_up_contents(count: int, draw: random.Random) -> list[PageContent]:
+    """`count` pages in families of siblings, no two alike in what is asked."""
+    contents: list[PageContent] = []
+    seen: set[tuple[str, ...]] = set()
+    variable = [name for name, values in ASKED.items() if len(values) >= SIBLINGS]
+    while len(contents) < count:
+        base = PageContent(**{name: draw.choice(values) for name, values in ASKED.items()}, seed=0)
+        varied = draw.choice(variable)
+        values = draw.sample(list(ASKED[varied]), SIBLINGS)
+        family = [replace(base, **{varied: value}, seed=draw.getrandbits(32)) for value in values]
+        asked = {tuple(getattr(page, name) for name in ASKED) for page in family}
+        if not asked & seen:
+            seen |= asked
+            contents += family
+    return contents
+
+
+def _siblings_of(page: int, draw: random.Random) -> list[int]:
+    first = page - page % SIBLINGS
+    siblings = [sibling for sibling in range(first, first + SIBLINGS) if sibling != page]
+    draw.shuffle(siblings)
+    return siblings
+
+
+def _png(image: Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()

@@ -1,0 +1,204 @@
+"""Rows and splits, and what all sources share: one document per page, hold-out by document, limits, bad pages."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from mmexp.data.cells import BadPage, Cells, first_of_each
+from mmexp.schema import ConfigError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Row:
+    """One example, as indices into its split's queries and documents."""
+
+    query: int
+    positive: int
+    negatives: list[int]
+    label: float | None = None
+
+
+@dataclass
+class Split:
+    """Rows over queries and documents. Splits of one source may share both lists."""
+
+    queries: Cells
+    documents: Cells
+    rows: list[Row]
+
+    @property
+    def relevant(self) -> dict[int, set[int]]:
+        """For every query that a row asks, the documents that answer it: {query index: {document index}}."""
+        relevant: dict[int, set[int]] = {}
+        for row in self.rows:
+            relevant.setdefault(row.query, set()).add(row.positive)
+        return relevant
+
+    @property
+    def corpus(self) -> list[int]:
+        """The documents that the rows name, positives first, then negatives, each once, in the order of the rows."""
+        positives = [row.positive for row in self.rows]
+        negatives = [negative for row in self.rows for negative in row.negatives]
+        return list(dict.fromkeys(positives + negatives))
+
+
+@dataclass
+class RetrievalData:
+    """What `Data.build` returns."""
+
+    train: Split
+    """Every row has exactly `num_negatives` negatives."""
+
+    evaluation: Split
+    """Every row has all of its negatives: its corpus is what the model searches."""
+
+    skipped_pages: list[str] = field(default_factory=list)
+    """Ids of pages that could not be decoded and were left out."""
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change when any query, page or relevance of the evaluation changes."""
+        import xxhash
+
+        split = self.evaluation
+        content = xxhash.xxh3_64()
+        for query, relevant in split.relevant.items():
+            answers = sorted(split.documents.ids[document] for document in relevant)
+            content.update(f"{split.queries.digest(query)} {answers}\n".encode())
+        for document in split.corpus:
+            content.update(f"{split.documents.ids[document]} {split.documents.digest(document)}\n".encode())
+        return content.hexdigest()
+
+
+def merge_duplicates(split: Split) -> Split:
+    """Make a page that occurs twice one document, and a query that is asked twice one query.
+
+    A row's negatives lose what is its query's positive, here or in another row, and what they hold twice.
+    """
+    documents = first_of_each(split.documents, split.corpus)
+    queries = first_of_each(split.queries, split.relevant)
+    rows = [
+        replace(
+            row,
+            query=queries[row.query],
+            positive=documents[row.positive],
+            negatives=list(dict.fromkeys(documents[negative] for negative in row.negatives)),
+        )
+        for row in split.rows
+    ]
+    merged = replace(split, rows=rows)
+    relevant = merged.relevant
+    for row in rows:
+        row.negatives = [negative for negative in row.negatives if negative not in relevant[row.query]]
+    return merged
+
+
+def hold_out_documents(split: Split, num_queries: int, seed: int) -> tuple[Split, Split]:
+    """Split by document into (train, evaluation): no page that answers an evaluation query is seen in training.
+
+    Documents are drawn in a random order until `num_queries` queries are held out (all queries of a page go
+    together). Held-out pages are also taken out of the negatives of the training rows.
+    """
+    rows_of: dict[int, list[Row]] = {}
+    for row in split.rows:
+        rows_of.setdefault(row.positive, []).append(row)
+    documents = list(rows_of)
+    random.Random(seed).shuffle(documents)
+    held_out: set[int] = set()
+    queries: set[int] = set()
+    for document in documents:
+        if len(queries) >= num_queries:
+            break
+        held_out.add(document)
+        queries.update(row.query for row in rows_of[document])
+    evaluation = [row for row in split.rows if row.positive in held_out]
+    train = [
+        replace(row, negatives=[negative for negative in row.negatives if negative not in held_out])
+        for row in split.rows
+        if row.positive not in held_out and row.query not in queries
+    ]
+    return replace(split, rows=train), replace(split, rows=evaluation)
+
+
+def finish_splits(
+    train: Split,
+    evaluation: Split,
+    *,
+    num_negatives: int,
+    max_train_rows: int | None,
+    max_eval_queries: int | None,
+    check_pages: bool,
+    skip_bad_pages: bool,
+) -> RetrievalData:
+    """Apply what `Data` says to the splits of any source."""
+    queries = list(evaluation.relevant)[:max_eval_queries]
+    evaluation = replace(evaluation, rows=[row for row in evaluation.rows if row.query in set(queries)])
+    skipped: list[str] = []
+    if check_pages:
+        train, bad_in_train = without_bad_pages(train, num_negatives, skip_bad_pages)
+        evaluation, bad_in_evaluation = without_bad_pages(evaluation, None, skip_bad_pages)
+        skipped = sorted(bad_in_train | bad_in_evaluation)
+    train = with_num_negatives(train, num_negatives)
+    train = replace(train, rows=train.rows[:max_train_rows])
+    if not evaluation.rows:
+        raise ConfigError("the evaluation split has no query with a page. Check data.path and its evaluation rows.")
+    return RetrievalData(train, evaluation, skipped)
+
+
+def with_num_negatives(split: Split, num_negatives: int) -> Split:
+    """Cut every row's negatives to `num_negatives`; rows that have fewer are left out, and counted in a warning."""
+    most = max((len(row.negatives) for row in split.rows), default=0)
+    if num_negatives > most:
+        raise ConfigError(
+            f"data.num_negatives={num_negatives} is more than the data has. Use data.num_negatives={most} or less."
+        )
+    rows = [
+        replace(row, negatives=row.negatives[:num_negatives])
+        for row in split.rows
+        if len(row.negatives) >= num_negatives
+    ]
+    if short := len(split.rows) - len(rows):
+        log.warning(
+            "%d of %d training rows have fewer than data.num_negatives=%d negatives and are left out",
+            short,
+            len(split.rows),
+            num_negatives,
+        )
+    return replace(split, rows=rows)
+
+
+def without_bad_pages(split: Split, num_negatives: int | None, skip: bool) -> tuple[Split, set[str]]:
+    """Decode every page that the rows need once; drop what needs a bad one, or raise `BadPage` where not `skip`."""
+    needed = list(dict.fromkeys(d for row in split.rows for d in (row.positive, *row.negatives[:num_negatives])))
+    bad = bad_pages(split.documents, needed)
+    if bad and not skip:
+        raise next(iter(bad.values()))
+    rows = [
+        replace(row, negatives=[negative for negative in row.negatives if negative not in bad])
+        for row in split.rows
+        if row.positive not in bad
+    ]
+    for error in bad.values():
+        log.warning("left out: %s", error)
+    return replace(split, rows=rows), {error.page for error in bad.values()}
+
+
+def bad_pages(documents: Cells, indices: Iterable[int]) -> dict[int, BadPage]:
+    """The documents that cannot be decoded, found with one thread per core (decoders release the interpreter)."""
+
+    def check(index: int) -> BadPage | None:
+        try:
+            documents[index]
+        except BadPage as error:
+            return error
+        return None
+
+    indices = list(indices)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return {index: error for index, error in zip(indices, pool.map(check, indices), strict=True) if error}

@@ -1,0 +1,152 @@
+"""Evaluation: the corpus and the queries are encoded once, and every embedding size is scored from that."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from sentence_transformers.base.evaluation import BaseEvaluator
+
+from mmexp.baseline_cache import BaselineCache
+from mmexp.data.splits import Split
+from mmexp.encode import Encoder
+from mmexp.metrics import PRIMARY_METRIC, Ranking, per_query_metrics, rank
+from mmexp.models.facts import weights_checksum
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+log = logging.getLogger(__name__)
+
+Phase = Callable[[str], AbstractContextManager[None]]
+QUERY_BATCH_SIZE = 64
+TOP_DOCUMENTS = 10
+
+
+@dataclass
+class Embeddings:
+    """One encoding of an evaluation set: float32 tensors (num_queries, dim) and (num_documents, dim)."""
+
+    queries: torch.Tensor
+    documents: torch.Tensor
+
+
+@dataclass
+class Report:
+    """The metrics of one evaluation, by embedding size."""
+
+    metrics: dict[int, dict[str, float]]
+    """{dimension: {metric: mean over queries}}, the full size first."""
+
+    per_query: dict[int, dict[str, np.ndarray]]
+    """{dimension: {metric: value of every query}}."""
+
+    rankings: dict[int, Ranking]
+
+    @property
+    def full(self) -> dict[str, float]:
+        """The metrics at the full embedding size."""
+        return self.metrics[max(self.metrics)]
+
+
+class Evaluator(BaseEvaluator):
+    """Searches the evaluation corpus with its queries. Also the evaluator that the library's trainer calls.
+
+    The last encoding is kept with a checksum of the weights it was made with, so that the final evaluation of a
+    model that was just evaluated in training costs no second encoding. `phase` says where the time and energy of an
+    evaluation in training are booked.
+    """
+
+    def __init__(
+        self, split: Split, dims: list[int], encoder: Encoder, document_batch_size: int, phase: Phase = nullcontext
+    ) -> None:
+        super().__init__()
+        self.primary_metric = PRIMARY_METRIC
+        self.split = split
+        self.dims = dims
+        self.encoder = encoder
+        self.document_batch_size = document_batch_size
+        self.phase = phase
+        self.corpus = split.corpus
+        self.queries = list(split.relevant)
+        position = {document: n for n, document in enumerate(self.corpus)}
+        self._relevant = [{position[d] for d in answers} for answers in split.relevant.values()]
+        self._last: tuple[str, Embeddings] | None = None
+
+    def __call__(
+        self, model: SentenceTransformer, output_path: str | None = None, epoch: float = -1, steps: int = -1
+    ) -> dict[str, float]:
+        """What the trainer reports: the metrics at the full size, and the primary metric at each other size."""
+        with self.phase("evaluation"):
+            report = self.evaluate(model)
+        self.store_metrics_in_model_card_data(model, dict(report.full), epoch, steps)
+        by_dim = {f"{PRIMARY_METRIC}_{dim}d": metrics[PRIMARY_METRIC] for dim, metrics in report.metrics.items()}
+        return {**report.full, **by_dim}
+
+    def evaluate(self, model: SentenceTransformer, cache: BaselineCache | None = None) -> Report:
+        """Encode, or find the encoding of these very weights again, and score every size."""
+        checksum = weights_checksum(model)
+        if self._last is None or self._last[0] != checksum:
+            self._last = checksum, self._embeddings(model, checksum, cache)
+        return self._score(model, self._last[1])
+
+    def _embeddings(self, model: SentenceTransformer, checksum: str, cache: BaselineCache | None) -> Embeddings:
+        if cache is None:
+            return self._encode(model)
+        key = cache.key(model, checksum, self.encoder, self.split)
+        found = cache.find(key)
+        if found is not None:
+            log.info("baseline: found the embeddings of this model and data in %s", cache.file(key))
+            return Embeddings(**found)
+        embeddings = self._encode(model)
+        cache.keep(key, vars(embeddings))
+        return embeddings
+
+    def _encode(self, model: SentenceTransformer) -> Embeddings:
+        split = self.split
+        return Embeddings(
+            queries=self.encoder.encode(model, split.queries, self.queries, "query", QUERY_BATCH_SIZE),
+            documents=self.encoder.encode(model, split.documents, self.corpus, "document", self.document_batch_size),
+        )
+
+    def _score(self, model: SentenceTransformer, embeddings: Embeddings) -> Report:
+        document_ids = [self.split.documents.ids[document] for document in self.corpus]
+        rankings = {
+            dim: rank(embeddings.queries[:, :dim], embeddings.documents[:, :dim], document_ids, model.similarity)
+            for dim in self.dims
+        }
+        per_query = {dim: per_query_metrics(ranking, self._relevant) for dim, ranking in rankings.items()}
+        metrics = {
+            dim: {name: float(values.mean()) for name, values in by_metric.items()}
+            for dim, by_metric in per_query.items()
+        }
+        return Report(metrics, per_query, rankings)
+
+    def write(self, report: Report, file: Path) -> None:
+        """Write a row per (query, dimension): every metric, and the best documents with their scores."""
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        ids = self.split.documents.ids
+        table: dict[str, list[Any]] = {}
+        for dim, metrics in report.per_query.items():
+            ranking = report.rankings[dim]
+            rows: dict[str, Any] = {
+                "query_id": [self.split.queries.ids[query] for query in self.queries],
+                "query": [str(self.split.queries[query]) for query in self.queries],
+                "dim": [dim] * len(self.queries),
+                **{name: values.tolist() for name, values in metrics.items()},
+                "relevant": [[ids[self.corpus[d]] for d in sorted(answers)] for answers in self._relevant],
+                "top": [[ids[self.corpus[d]] for d in top[:TOP_DOCUMENTS]] for top in ranking.documents],
+                "top_scores": ranking.scores[:, :TOP_DOCUMENTS].tolist(),
+            }
+            for name, values in rows.items():
+                table.setdefault(name, []).extend(values)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        parquet.write_table(pa.table(table), file)

@@ -1,0 +1,141 @@
+"""The experiment: everything a run needs, typed and validated, and the rules that hold across components."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
+
+from mmexp.data import Data
+from mmexp.dims import Dims
+from mmexp.launchers import Launcher
+from mmexp.losses import Loss
+from mmexp.models import Model
+from mmexp.reranker_archs import RerankerArch
+from mmexp.schema import ConfigError, did_you_mean, register_components
+from mmexp.tracking import Tracking
+
+
+class Task(Enum):
+    train = "train"
+    evaluate = "evaluate"
+
+
+@dataclass
+class Evaluation:
+    """How the corpus is encoded and what is reused."""
+
+    num_tokens: int = 16384
+    """Tokens that are encoded at once: the batch size is this over the tokens of a page. Bounds the memory."""
+
+    reuse_baseline: bool = True
+    """Keep the embeddings of an untrained model under output_root/.cache, and find them again for the same weights,
+    inputs and library versions: the members of a sweep share one baseline."""
+
+
+@dataclass
+class Hub:
+    """Uploads at the end of a run. A failing upload is a warning, never a failed run."""
+
+    model_id: str | None = None
+    """Repository to push the trained model to, such as me/my-retriever. null: nothing leaves this machine."""
+
+    private: bool = True
+    """Whether a repository that is made by the push is private."""
+
+
+@dataclass
+class Experiment:
+    """One experiment. Config groups fill the components; the command line says what a sweep varies."""
+
+    name: str = MISSING
+    """Name of the experiment: the first folder under output_root. The name of its file in conf/experiment/."""
+
+    task: Task = Task.train
+    """train: baseline, train, final evaluation. evaluate: evaluate the model as it is."""
+
+    seed: int = 42
+    """Seeds everything that is drawn at random: data, order of the rows, weights that are not loaded."""
+
+    output_root: str = "multirun"
+    """Folder for all run folders and caches, relative to where the command is started."""
+
+    resume: bool = False
+    """Continue the newest checkpoint of the run folder. `python -m mmexp.resume RUN_DIR` sets it and everything else."""
+
+    best_checkpoint: bool = False
+    """Keep the checkpoint with the best primary metric (NDCG@10) rather than the last one."""
+
+    early_stopping_patience: int | None = None
+    """Stop after this many evaluations in training without a better primary metric. null: never. Implies best_checkpoint."""
+
+    profile_steps: int | None = None
+    """Profile this many training steps with torch's profiler into profile.json (open it in Perfetto). null: none."""
+
+    model: Model = MISSING
+    data: Data = MISSING
+    loss: Loss = MISSING
+    dims: Dims = MISSING
+    reranker_arch: RerankerArch | None = None
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    trainer: dict[str, Any] = field(default_factory=dict)
+    """Any field of SentenceTransformerTrainingArguments."""
+
+    launch: Launcher = MISSING
+    tracking: Tracking = MISSING
+    hub: Hub = field(default_factory=Hub)
+
+    def __post_init__(self) -> None:
+        label_column = getattr(self.data, "label_column", None)
+        if self.task is Task.train and label_column is not None and not self.loss.takes_label:
+            raise ConfigError(
+                f"data.label_column={label_column} would be ignored: {type(self.loss).__name__} takes no label. "
+                "Use data.label_column=null, or a loss that takes one (loss=cosent)."
+            )
+        if self.task is Task.train and label_column is None and self.loss.takes_label:
+            raise ConfigError(
+                f"{type(self.loss).__name__} needs a label or score. Name its column with data.label_column, "
+                "or use a loss of pairs (loss=cached_mnrl)."
+            )
+        self.tracking.check()
+
+    @property
+    def selects_best(self) -> bool:
+        """Whether the best checkpoint is kept rather than the last."""
+        return self.best_checkpoint or self.early_stopping_patience is not None
+
+
+def register() -> None:
+    """Store every schema. Call once, before Hydra composes."""
+    register_components()
+    node = OmegaConf.structured(Experiment)
+    # The library's training arguments are the schema of `trainer`: any key may be set without a "+".
+    OmegaConf.set_struct(node.trainer, False)
+    ConfigStore.instance().store(group="schema", name="experiment", node=node, provider="mmexp")
+
+
+def to_experiment(config: DictConfig) -> Experiment:
+    """The validated experiment. Raises `ConfigError` for values that are missing or contradict each other."""
+    refuse_unknown_keys(config)
+    try:
+        experiment = OmegaConf.to_object(config)
+    except MissingMandatoryValue as error:
+        key = error.full_key
+        raise ConfigError(f"{key} is not set and has no default. Give it on the command line: {key}=...") from error
+    assert isinstance(experiment, Experiment)
+    return experiment
+
+
+def refuse_unknown_keys(config: DictConfig, path: str = "") -> None:
+    """`+key=value` adds a key to any config; one that no schema has would be read by nobody."""
+    known = getattr(OmegaConf.get_type(config), "__dataclass_fields__", None)
+    for key in config:
+        name = f"{path}{key}"
+        if known is not None and key not in known:
+            raise ConfigError(f"{name} is no key of the config.{did_you_mean(str(key), known)}")
+        if not OmegaConf.is_missing(config, key) and isinstance(node := config[key], DictConfig):
+            refuse_unknown_keys(node, f"{name}.")

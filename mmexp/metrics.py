@@ -1,0 +1,122 @@
+"""Retrieval metrics per query, from a ranking. Values equal the library's InformationRetrievalEvaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+PRIMARY_METRIC = "ndcg@10"
+CUTOFFS = {
+    "accuracy": (1, 3, 5, 10),
+    "precision": (1, 3, 5, 10),
+    "recall": (1, 3, 5, 10),
+    "ndcg": (10,),
+    "mrr": (10,),
+    "map": (100,),
+}
+MAX_RANK = max(k for cutoffs in CUTOFFS.values() for k in cutoffs)
+# Scores held at once while ranking: 64 Mi float32 values are 256 MiB.
+MAX_SCORES = 1 << 26
+
+
+@dataclass
+class Ranking:
+    """The best documents of every query, best first.
+
+    Attributes:
+        documents: int64 (queries, ranks), positions in the corpus.
+        scores: float32 (queries, ranks).
+    """
+
+    documents: np.ndarray
+    scores: np.ndarray
+
+
+def rank(
+    queries: torch.Tensor,
+    documents: torch.Tensor,
+    document_ids: Sequence[str],
+    similarity: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> Ranking:
+    """Rank all documents for every query by exact search, ties by ascending document id.
+
+    Args:
+        queries: (num_queries, dim). documents: (num_documents, dim).
+        document_ids: one per document.
+        similarity: the model's: two batches of embeddings -> (num_queries, num_documents).
+    """
+    depth = min(MAX_RANK, len(documents))
+    id_order = np.empty(len(documents), dtype=np.int64)
+    id_order[np.argsort(np.array(document_ids, dtype=object), kind="stable")] = np.arange(len(documents))
+    top = np.empty((len(queries), depth), dtype=np.int64)
+    top_scores = np.empty((len(queries), depth), dtype=np.float32)
+    block = max(1, MAX_SCORES // len(documents))
+    for start in range(0, len(queries), block):
+        scores = similarity(queries[start : start + block], documents)
+        # Everything at or above the last rank's score is a candidate, so that ties at the cut are broken by id too.
+        thresholds = scores.topk(depth, dim=1).values[:, -1:]
+        candidates = (scores >= thresholds).numpy()
+        for offset, row in enumerate(scores.numpy()):
+            among = np.flatnonzero(candidates[offset])
+            best = among[np.lexsort((id_order[among], -row[among]))][:depth]
+            top[start + offset], top_scores[start + offset] = best, row[best]
+    return Ranking(top, top_scores)
+
+
+def per_query_metrics(ranking: Ranking, relevant: Sequence[set[int]]) -> dict[str, np.ndarray]:
+    """Every metric of every query: {"ndcg@10": float64 (queries,), ...}.
+
+    Args:
+        relevant: for each query, the positions of its relevant documents in the corpus; at least one.
+    """
+    depth = ranking.documents.shape[1]
+    hits = np.array(
+        [[d in answers for d in top] for top, answers in zip(ranking.documents.tolist(), relevant, strict=True)]
+    )
+    hits = np.pad(hits.reshape(len(relevant), depth), ((0, 0), (0, max(0, MAX_RANK - depth)))).astype(np.float64)
+    num_relevant = np.array([len(answers) for answers in relevant], dtype=np.float64)
+    values = {}
+    for name, cutoffs in CUTOFFS.items():
+        for k in cutoffs:
+            values[f"{name}@{k}"] = METRICS[name](hits[:, :k], num_relevant)
+    return values
+
+
+def _accuracy(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
+    return hits.any(axis=1).astype(np.float64)
+
+
+def _precision(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
+    return hits.mean(axis=1)
+
+
+def _recall(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
+    return hits.sum(axis=1) / num_relevant
+
+
+def _mrr(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
+    return np.where(hits.any(axis=1), 1 / (hits.argmax(axis=1) + 1), 0.0)
+
+
+def _ndcg(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
+    discounts = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
+    ideal = np.cumsum(discounts)[np.minimum(num_relevant, hits.shape[1]).astype(int) - 1]
+    return hits @ discounts / ideal
+
+
+def _map(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
+    precisions = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
+    return (precisions * hits).sum(axis=1) / np.minimum(num_relevant, hits.shape[1])
+
+
+METRICS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "accuracy": _accuracy,
+    "precision": _precision,
+    "recall": _recall,
+    "ndcg": _ndcg,
+    "mrr": _mrr,
+    "map": _map,
+}

@@ -1,0 +1,46 @@
+"""Models: a checkpoint and how it loads.
+
+hub.py       any checkpoint of the Hub or a local folder
+tiny_vlm.py  Qwen3-VL's architecture, tiny, made on the spot
+facts.py     what a loaded model is: modalities, size, tokens per page, a checksum of its weights
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mmexp.schema import ConfigError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+@dataclass
+class Model(ABC):
+    """Base of every model config (config group `model`)."""
+
+    min_pixels: int | None = None
+    """Lower bound of a page's area in pixels after resizing. null: as the checkpoint says."""
+
+    max_pixels: int | None = None
+    """Upper bound of a page's area in pixels after resizing. null: as the checkpoint says."""
+
+    def __post_init__(self) -> None:
+        if self.min_pixels is not None and self.max_pixels is not None and self.min_pixels > self.max_pixels:
+            raise ConfigError(
+                f"model.min_pixels={self.min_pixels} is above model.max_pixels={self.max_pixels}. "
+                f"Use model.min_pixels={self.max_pixels} or less."
+            )
+
+    @abstractmethod
+    def embedding_dimension(self) -> int | None:
+        """The size of the embeddings, read without loading weights. None where only the loaded model can tell.
+
+        Raises `ConfigError` where the checkpoint cannot be reached.
+        """
+
+    @abstractmethod
+    def build(self) -> SentenceTransformer:
+        """Load the model, ready to train."""

@@ -1,0 +1,87 @@
+"""What a loaded model is: what a run says at its start, and what identifies it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+A4_AT_200_DPI = (1654, 2339)
+
+
+@dataclass
+class ModelFacts:
+    """The line that a run prints of its model."""
+
+    architecture: str
+    modules: list[str]
+    modalities: list[str]
+    embedding_dimension: int
+    parameters: int
+    trainable_parameters: int
+    dtype: str
+    tokens_per_page: int
+    """Tokens of one A4 page scanned at 200 dpi, at the model's pixel bounds; 1 for a model without a token sequence."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.architecture} ({' + '.join(self.modules)}; {self.dtype}): {', '.join(self.modalities)}; "
+            f"{self.embedding_dimension} dimensions; {self.parameters:,} parameters, {self.trainable_parameters:,} "
+            f"trainable; {self.tokens_per_page} tokens per page"
+        )
+
+
+def model_facts(model: SentenceTransformer) -> ModelFacts:
+    """Read the facts off a loaded model. Preprocesses one blank page."""
+    dimension = model.get_embedding_dimension()
+    assert dimension is not None
+    return ModelFacts(
+        architecture=type(model.transformers_model or model[0]).__name__,
+        modules=[_module_name(module) for module in model],
+        modalities=[m if isinstance(m, str) else "+".join(m) for m in model.modalities],
+        embedding_dimension=dimension,
+        parameters=sum(p.numel() for p in model.parameters()),
+        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        dtype=str(model.dtype).removeprefix("torch."),
+        tokens_per_page=tokens_per_page(model),
+    )
+
+
+def _module_name(module: torch.nn.Module) -> str:
+    mode = getattr(module, "pooling_mode", None)
+    return f"{type(module).__name__}({mode})" if mode else type(module).__name__
+
+
+def tokens_per_page(model: SentenceTransformer) -> int:
+    """Tokens that the model spends on an A4 page scanned at 200 dpi."""
+    from PIL import Image
+
+    if not model.supports("image"):
+        return 1
+    features = model.preprocess([Image.new("RGB", A4_AT_200_DPI, "white")])
+    return int(features["attention_mask"].sum()) if "attention_mask" in features else 1
+
+
+def weights_checksum(model: torch.nn.Module) -> str:
+    """16 hexadecimal digits over every parameter and buffer, bit for bit: equal weights, equal checksum.
+
+    Integer arithmetic that wraps, so neither the device nor the order of a reduction changes it; it runs at the
+    speed of the memory that holds the weights.
+    """
+    import torch
+    import xxhash
+
+    digest = xxhash.xxh3_64()
+    integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    for name, tensor in model.state_dict().items():
+        flat = tensor.detach().contiguous().view(-1)
+        bits = flat.view(integers[flat.element_size()]) if flat.is_floating_point() else flat
+        total = 0
+        for chunk in bits.split(1 << 24):
+            weights = torch.arange(1, 2 * len(chunk), 2, device=chunk.device, dtype=torch.int64)
+            total = (total * 31 + int((chunk.to(torch.int64) * weights).sum())) % (1 << 64)
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} {total}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,206 @@
+"""A checkpoint of the Hub or of a local folder: an embedding model as it is, or a fresh VLM with pooling added."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import MISSING
+
+from mmexp.models import Model
+from mmexp.schema import ConfigError, schema
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+log = logging.getLogger(__name__)
+
+
+class Dtype(Enum):
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class Attention(Enum):
+    auto = "auto"
+    eager = "eager"
+    sdpa = "sdpa"
+    flash_attention_2 = "flash_attention_2"
+    flash_attention_2_or_sdpa = "flash_attention_2_or_sdpa"
+
+
+class PoolingMode(Enum):
+    lasttoken = "lasttoken"
+    mean = "mean"
+    cls = "cls"
+    max = "max"
+
+
+@dataclass
+class Card:
+    """What the model card says of the trained model."""
+
+    language: str | None = None
+    """Language code, such as en."""
+
+    license: str | None = None
+    """License identifier, such as apache-2.0."""
+
+    name: str | None = None
+    """Title of the card."""
+
+
+@schema("model", "hub")
+@dataclass
+class HubModel(Model):
+    """Any checkpoint that `SentenceTransformer` loads, or a VLM that is not yet an embedding model."""
+
+    checkpoint: str = MISSING
+    """A model of the Hub, or a local folder: a checkpoint, or `model/` of an earlier run."""
+
+    revision: str | None = None
+    """Commit, tag or branch of the Hub model. null: its main branch."""
+
+    dtype: Dtype = Dtype.auto
+    """Type of the weights. auto: as stored. bfloat16 weights round small updates away; float32 weights under
+    trainer.bf16=true (autocast) keep them, for twice the memory of weights, gradients and optimizer."""
+
+    attention: Attention = Attention.flash_attention_2_or_sdpa
+    """Attention implementation; the last one falls back to sdpa, and says so, where flash-attn is not installed."""
+
+    pooling: PoolingMode | None = None
+    """How a fresh VLM's token embeddings become one embedding (then normalised). Only for checkpoints that are no
+    embedding model yet: those bring their own."""
+
+    prompts: dict[str, str] = field(default_factory=dict)
+    """Prompts by name, over those of the checkpoint. `query` and `document` are used in evaluation; training uses
+    trainer.prompts, by column."""
+
+    max_seq_length: int | None = None
+    """Longest input in tokens. null: as the checkpoint says. Shorter than a page's tokens would cut pages."""
+
+    trust_remote_code: bool = False
+    """Run Python code that comes with the checkpoint. Only for checkpoints whose code you have read."""
+
+    card: Card = field(default_factory=Card)
+    """What the saved model's card says."""
+
+    def embedding_dimension(self) -> int | None:
+        from transformers import AutoConfig
+
+        try:
+            config = AutoConfig.from_pretrained(
+                self.checkpoint, revision=self.revision, trust_remote_code=self.trust_remote_code
+            )
+        except (OSError, ValueError) as error:
+            raise self._cannot_load(error) from error
+        has_projection = self._is_embedding_model() and "Dense" in self._modules_json()
+        return None if has_projection else getattr(config.get_text_config(), "hidden_size", None)
+
+    def build(self) -> SentenceTransformer:
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.sentence_transformer.model_card import SentenceTransformerModelCardData
+
+        card = SentenceTransformerModelCardData(
+            language=self.card.language, license=self.card.license, model_name=self.card.name
+        )
+        shared: dict[str, Any] = {"prompts": self.prompts or None, "model_card_data": card}
+        try:
+            if self._is_embedding_model():
+                if self.pooling is not None:
+                    raise ConfigError(
+                        f"model.pooling={self.pooling.value} cannot apply: model.checkpoint={self.checkpoint} is an "
+                        "embedding model with a pooling of its own. Use model.pooling=null."
+                    )
+                model = SentenceTransformer(self.checkpoint, **self._loading_arguments(), **shared)
+            else:
+                model = SentenceTransformer(modules=self._fresh_modules(), **shared)
+        except (OSError, ValueError, ImportError) as error:
+            raise error if isinstance(error, ConfigError) else self._cannot_load(error) from error
+        self._check_pixel_bounds(model)
+        return model
+
+    def _loading_arguments(self) -> dict[str, Any]:
+        processor = {
+            "min_pixels": self.min_pixels,
+            "max_pixels": self.max_pixels,
+            "model_max_length": self.max_seq_length,
+        }
+        return {
+            "revision": self.revision,
+            "trust_remote_code": self.trust_remote_code,
+            "model_kwargs": {"dtype": self.dtype.value, **self._attention()},
+            "processor_kwargs": {key: value for key, value in processor.items() if value is not None},
+        }
+
+    def _fresh_modules(self) -> list[Any]:
+        """Transformer, pooling and normalisation around a VLM that has none."""
+        from sentence_transformers.base.modules import Transformer
+        from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+
+        if self.pooling is None:
+            raise ConfigError(
+                f"model.checkpoint={self.checkpoint} is not an embedding model yet: it has no pooling. Choose one with "
+                "model.pooling=lasttoken (for causal language models) or model.pooling=mean."
+            )
+        arguments = self._loading_arguments()
+        hub = {key: arguments[key] for key in ("revision", "trust_remote_code")}
+        transformer = Transformer(
+            self.checkpoint,
+            model_kwargs={**hub, **arguments["model_kwargs"]},
+            processor_kwargs={**hub, **arguments["processor_kwargs"]},
+            config_kwargs=hub,
+            # A causal VLM's last token sees everything only when the template ends with the assistant's turn.
+            processing_kwargs={"chat_template": {"add_generation_prompt": True}},
+        )
+        pooling = Pooling(transformer.get_embedding_dimension(), self.pooling.value)
+        return [transformer, pooling, Normalize()]
+
+    def _attention(self) -> dict[str, str]:
+        if self.attention is Attention.auto:
+            return {}
+        if self.attention is not Attention.flash_attention_2_or_sdpa:
+            return {"attn_implementation": self.attention.value}
+        from transformers.utils import is_flash_attn_2_available
+
+        if is_flash_attn_2_available():
+            return {"attn_implementation": "flash_attention_2"}
+        log.info("model.attention: flash-attn is not installed for this machine's GPU, using sdpa")
+        return {"attn_implementation": "sdpa"}
+
+    def _is_embedding_model(self) -> bool:
+        from sentence_transformers.util import is_sentence_transformer_model
+
+        return is_sentence_transformer_model(self.checkpoint, revision=self.revision)
+
+    def _modules_json(self) -> str:
+        from sentence_transformers.util import load_file_path
+
+        path = load_file_path(self.checkpoint, "modules.json", revision=self.revision)
+        assert path is not None
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+
+    def _check_pixel_bounds(self, model: SentenceTransformer) -> None:
+        """A bound that the processor does not know would be ignored without a word."""
+        size = getattr(getattr(model.processor, "image_processor", None), "size", None) or {}
+        for key, edge, value in (
+            ("min_pixels", "shortest_edge", self.min_pixels),
+            ("max_pixels", "longest_edge", self.max_pixels),
+        ):
+            if value is not None and size.get(edge) != value:
+                raise ConfigError(
+                    f"model.{key}={value} has no effect on {self.checkpoint}: its processor has a fixed page size. "
+                    f"Use model.{key}=null."
+                )
+
+    def _cannot_load(self, error: Exception) -> ConfigError:
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        return ConfigError(
+            f"model.checkpoint={self.checkpoint} (revision {self.revision or 'main'}) cannot be loaded: {reason} "
+            "Give a local folder, or a Hub model that can be reached from here (HF_HUB_OFFLINE=1 stops all downloads)."
+        )

@@ -1,0 +1,59 @@
+"""What is kept of the trained model, here and on the Hub."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from mmexp.experiment import Hub
+
+log = logging.getLogger(__name__)
+
+
+def save_model(model: SentenceTransformer, folder: Path, truncate_dim: int | None) -> None:
+    """Save the model, whole or not at all. Loaded again, it gives embeddings of `truncate_dim` dimensions."""
+    temporary = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    with model.truncate_embeddings(truncate_dim):
+        model.save_pretrained(str(temporary))
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(temporary, folder)
+    log.info("model saved in %s", folder)
+
+
+def push_model(folder: Path, hub: Hub) -> None:
+    """Upload the saved model if `hub.model_id` says so. A failure is a warning: the run is complete without it."""
+    if hub.model_id is None:
+        return
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().create_repo(hub.model_id, private=hub.private, exist_ok=True)
+        HfApi().upload_folder(repo_id=hub.model_id, folder_path=str(folder))
+        log.info("model pushed to %s", hub.model_id)
+    except Exception as error:  # whatever the network or the Hub raises must not fail a finished run
+        log.warning(
+            "hub.model_id=%s: the model could not be pushed (%s). It is in %s; push it with: hf upload %s %s",
+            hub.model_id,
+            error,
+            folder,
+            hub.model_id,
+            folder,
+        )
+
+
+def peak_memory_bytes() -> int:
+    """The most memory this process held: of the GPU where there is one, else of the machine."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,42 @@
+"""What a run shows in the terminal beside its log: the config once as a tree, and the results as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+
+def print_config(config: DictConfig) -> None:
+    """Print the composed config as a tree."""
+    from rich.console import Console
+    from rich.tree import Tree
+
+    root = Tree("config")
+
+    def grow(tree: Tree, node: dict[str, Any]) -> None:
+        for key, value in node.items():
+            if isinstance(value, dict) and value:
+                grow(tree.add(key, style="bold"), value)
+            else:
+                tree.add(f"{key}: {value}", style="not bold")
+
+    container = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    assert isinstance(container, dict)
+    grow(root, {str(key): value for key, value in container.items()})
+    Console(markup=False, highlight=False, soft_wrap=True).print(root)
+
+
+def print_results(
+    baseline: dict[int, dict[str, float]] | None, final: dict[int, dict[str, float]], metric: str
+) -> None:
+    """Print `metric` by embedding size, before and after. Both map dimension -> metric -> value."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("dimensions", "baseline", "final", "delta", title=f"{metric} on the evaluation corpus")
+    for dim, metrics in final.items():
+        before = baseline[dim][metric] if baseline else None
+        row = ["-", "-"] if before is None else [f"{before:.4f}", f"{metrics[metric] - before:+.4f}"]
+        table.add_row(str(dim), row[0], f"{metrics[metric]:.4f}", row[1])
+    Console().print(table)
