@@ -20,6 +20,9 @@ class Dims:
     matryoshka_dims: list[int] = field(default_factory=list)
     """Embedding sizes to train and evaluate, from large to small. Empty: the full size only, no Matryoshka."""
 
+    halvings: int = 0
+    """Instead of listing sizes: the full size and this many halvings of it, whatever the model's size is."""
+
     matryoshka_weights: list[float] = field(default_factory=list)
     """Weight of each size in the loss. Empty: 1 for all."""
 
@@ -31,32 +34,41 @@ class Dims:
         if dims != sorted(set(dims), reverse=True) or any(dim < 1 for dim in dims):
             descending = sorted({dim for dim in dims if dim > 0}, reverse=True)
             raise ConfigError(f"dims.matryoshka_dims={dims} is not descending. Use dims.matryoshka_dims={descending}.")
+        if dims and self.halvings:
+            raise ConfigError(
+                f"dims.matryoshka_dims={dims} and dims.halvings={self.halvings} both say which sizes to train. "
+                "Use dims.halvings=0, or dims.matryoshka_dims=[]."
+            )
         if self.matryoshka_weights and len(self.matryoshka_weights) != len(dims):
             raise ConfigError(
                 f"dims.matryoshka_weights has {len(self.matryoshka_weights)} weights for {len(dims)} sizes. "
                 "Give one per size, or [] for equal weights."
             )
 
-    def check(self, embedding_dimension: int) -> None:
-        """Raise `ConfigError` where a size exceeds the model's embedding."""
-        for key, dim in [
-            ("matryoshka_dims", max(self.matryoshka_dims, default=0)),
-            ("truncate_dim", self.truncate_dim or 0),
-        ]:
-            if dim > embedding_dimension:
+    def sizes(self, embedding_dimension: int) -> list[int]:
+        """The sizes that Matryoshka trains, from large to small. Empty: no Matryoshka.
+
+        Raises `ConfigError` where a size exceeds the model's embedding.
+        """
+        if self.halvings:
+            return [embedding_dimension >> n for n in range(self.halvings + 1) if embedding_dimension >> n]
+        for key, dim in (("matryoshka_dims", max(self.matryoshka_dims, default=0)), ("truncate_dim", self.truncate_dim)):
+            if dim is not None and dim > embedding_dimension:
                 raise ConfigError(
                     f"dims.{key}={dim} is larger than the model's embedding, which has {embedding_dimension} dimensions. "
-                    f"Use {embedding_dimension} or less, or another dims option (dims=none: the full size only)."
+                    f"Use {embedding_dimension} or less, or another dims option (dims=halves fits any model)."
                 )
+        return self.matryoshka_dims
 
     def evaluated(self, embedding_dimension: int) -> list[int]:
         """The sizes to evaluate, from large to small; the full size is always among them."""
-        return sorted({embedding_dimension, *self.matryoshka_dims}, reverse=True)
+        return sorted({embedding_dimension, *self.sizes(embedding_dimension)}, reverse=True)
 
     def wrap(self, model: SentenceTransformer, loss: nn.Module) -> nn.Module:
         """`loss` at every size, summed; `loss` itself where no sizes are given."""
         from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
 
-        if not self.matryoshka_dims:
-            return loss
-        return MatryoshkaLoss(model, loss, self.matryoshka_dims, self.matryoshka_weights or None)
+        embedding_dimension = model.get_embedding_dimension()
+        assert embedding_dimension is not None
+        sizes = self.sizes(embedding_dimension)
+        return MatryoshkaLoss(model, loss, sizes, self.matryoshka_weights or None) if sizes else loss

@@ -82,10 +82,15 @@ class Evaluator(BaseEvaluator):
     def __call__(
         self, model: SentenceTransformer, output_path: str | None = None, epoch: float = -1, steps: int = -1
     ) -> dict[str, float]:
-        """What the trainer reports: the metrics at the full size, and the primary metric at each other size."""
+        """What the trainer reports and selects checkpoints by."""
         with self.phase("evaluation"):
             report = self.evaluate(model)
         self.store_metrics_in_model_card_data(model, dict(report.full), epoch, steps)
+        return self.flat(report)
+
+    @staticmethod
+    def flat(report: Report) -> dict[str, float]:
+        """The metrics at the full size, and the primary metric at each size."""
         by_dim = {f"{PRIMARY_METRIC}_{dim}d": metrics[PRIMARY_METRIC] for dim, metrics in report.metrics.items()}
         return {**report.full, **by_dim}
 

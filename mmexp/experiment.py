@@ -52,8 +52,8 @@ class Hub:
 class Experiment:
     """One experiment. Config groups fill the components; the command line says what a sweep varies."""
 
-    name: str = MISSING
-    """Name of the experiment: the first folder under output_root. The name of its file in conf/experiment/."""
+    name: str = "experiment"
+    """Name of the experiment: the first folder under output_root, and the name of its file in conf/experiment/."""
 
     task: Task = Task.train
     """train: baseline, train, final evaluation. evaluate: evaluate the model as it is."""

@@ -15,11 +15,9 @@ from mmexp.evaluate import Evaluator
 from mmexp.experiment import Experiment, Task
 from mmexp.figures import plot_by_dimension
 from mmexp.fit import fit, training_arguments
-from mmexp.metrics import PRIMARY_METRIC
 from mmexp.models.facts import model_facts
 from mmexp.record import Record
 from mmexp.save import peak_memory_bytes, push_model, save_model
-from mmexp.terminal import print_results
 
 if TYPE_CHECKING:
     from mmexp.evaluate import Report
@@ -36,18 +34,18 @@ def run(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
         data = experiment.data.build(experiment.seed)
         known_dimension = experiment.model.embedding_dimension()
         if known_dimension is not None:
-            experiment.dims.check(known_dimension)
+            experiment.dims.sizes(known_dimension)
 
         # 2. The model, and what will measure it at every embedding size
         model = experiment.model.build()
         facts = model_facts(model)
         log.info("model: %s", facts)
-        experiment.dims.check(facts.embedding_dimension)
         evaluator = Evaluator(
             data.evaluation,
             experiment.dims.evaluated(facts.embedding_dimension),
             Encoder(args.dataloader_num_workers, bf16_autocast=args.bf16),
             document_batch_size=max(1, experiment.evaluation.num_tokens // facts.tokens_per_page),
+            phase=record.phase,
         )
         record.note(
             model=dataclasses.asdict(facts),
@@ -88,4 +86,6 @@ def run(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
 def leave(record: Record, evaluator: Evaluator, report: Report, stage: str) -> None:
     """Leave one evaluation in the run folder and the dashboard."""
     evaluator.write(report, record.run_dir / "per_query" / f"{stage}.parquet")
+    if stage == "baseline":
+        record.log({f"eval/{name}": value for name, value in evaluator.flat(report).items()}, step=0)
     record.log_by_dimension(stage, report.metrics)

@@ -1,0 +1,71 @@
+"""What a run can be repeated and explained with: command, versions, machine, and the state of the code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "mmexp",
+    "torch",
+    "torchvision",
+    "transformers",
+    "sentence-transformers",
+    "accelerate",
+    "datasets",
+    "deepspeed",
+    "hydra-core",
+    "omegaconf",
+    "trackio",
+    "codecarbon",
+)
+
+
+def environment() -> dict[str, Any]:
+    """What `environment.json` holds."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+    return {
+        "command": [sys.executable, *sys.orig_argv[1:]],
+        "working_directory": str(Path.cwd()),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "cpu_cores": os.cpu_count(),
+        "gpus": gpus,
+        "python": platform.python_version(),
+        "versions": versions(),
+        "git": git_state(Path(__file__).parent),
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """Installed versions of the packages that a run's numbers depend on."""
+
+    def installed(package: str) -> str | None:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
+    return {package: installed(package) for package in PACKAGES}
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit of the checkout that holds `folder`, and a hash of what differs from it. None outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        commit, difference = git("rev-parse", "HEAD"), git("diff", "HEAD", "--", ".")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    digest = hashlib.sha256(difference.encode()).hexdigest()[:16] if difference else None
+    return {"commit": commit, "has_local_changes": bool(difference), "diff_sha256": digest}
