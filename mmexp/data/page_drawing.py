@@ -23,7 +23,7 @@ COLORS = {
     "purple": (136, 54, 170),
     "grey": (120, 124, 130),
 }
-TOPICS = ("Solar power", "Coffee", "Railways", "Housing", "Fisheries", "Tourism", "Steel", "Hospitals", "Wheat", "Schools")
+TOPICS = ("Energy", "Coffee", "Rail", "Schools", "Wheat", "Tourism")
 CHARTS = ("bar", "line", "pie", "area", "dot")
 PLACES = ("above", "below")
 WORDS = (
@@ -67,6 +67,14 @@ def _write(draw: ImageDraw, center: tuple[float, float], text: str, size: int, c
 
 
 @functools.cache
+def _title(text: str, room: tuple[int, int]) -> Image:
+    """The text as large as the room allows."""
+    sizes = range(8, 2 * room[1])
+    fitting = [size for size in sizes if all(a <= b for a, b in zip(_text_mask(text, size).size, room, strict=True))]
+    return _text_mask(text, max(fitting))
+
+
+@functools.cache
 def _lines(width: int, size: int) -> list[Image]:
     """Lines of body text that are at most `width` pixels wide."""
     chance = random.Random(0)
@@ -82,11 +90,11 @@ def draw_page(content: PageContent, size: tuple[int, int]) -> Image:
     page = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(page)
     chance = random.Random(content.seed)
-    margin, banner = width // 16, height // 8
+    margin, banner, headline = width // 16, height // 10, height // 4
     draw.rectangle((0, 0, width, banner), fill=COLORS[content.banner])
-    title = _text_mask(content.topic, banner * 5 // 9)
-    draw.bitmap((margin, (banner - title.height) // 2), title, fill="white")
-    paragraph = (margin, banner + margin // 2, width - margin, banner + height // 8)
+    title = _title(content.topic, (width - 2 * margin, (headline - banner) * 4 // 5))
+    draw.bitmap((margin, (banner + headline - title.height) // 2), title, fill=INK)
+    paragraph = (margin, headline + 2, width - margin, headline + height // 9)
     _paragraph(draw, paragraph, chance)
     top, bottom = paragraph[3] + margin // 2, height - margin
     middle = (top + bottom) // 2

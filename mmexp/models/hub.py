@@ -14,6 +14,7 @@ from mmexp.schema import ConfigError, schema
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from transformers import PretrainedConfig
 
 log = logging.getLogger(__name__)
 
@@ -90,14 +91,7 @@ class HubModel(Model):
     """What the saved model's card says."""
 
     def embedding_dimension(self) -> int | None:
-        from transformers import AutoConfig
-
-        try:
-            config = AutoConfig.from_pretrained(
-                self.checkpoint, revision=self.revision, trust_remote_code=self.trust_remote_code
-            )
-        except (OSError, ValueError) as error:
-            raise self._cannot_load(error) from error
+        config = self._read_config()
         has_projection = self._is_embedding_model() and "Dense" in self._modules_json()
         return None if has_projection else getattr(config.get_text_config(), "hidden_size", None)
 
@@ -105,6 +99,7 @@ class HubModel(Model):
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer.model_card import SentenceTransformerModelCardData
 
+        self._read_config()  # says what cannot be reached, where the library would start a model of its own
         card = SentenceTransformerModelCardData(
             language=self.card.language, license=self.card.license, model_name=self.card.name
         )
@@ -121,20 +116,25 @@ class HubModel(Model):
                 model = SentenceTransformer(modules=self._fresh_modules(), **shared)
         except (OSError, ValueError, ImportError) as error:
             raise error if isinstance(error, ConfigError) else self._cannot_load(error) from error
-        self._check_pixel_bounds(model)
+        self._set_pixel_bounds(model)
         return model
 
+    def _read_config(self) -> PretrainedConfig:
+        from transformers import AutoConfig
+
+        try:
+            return AutoConfig.from_pretrained(
+                self.checkpoint, revision=self.revision, trust_remote_code=self.trust_remote_code
+            )
+        except (OSError, ValueError) as error:
+            raise self._cannot_load(error) from error
+
     def _loading_arguments(self) -> dict[str, Any]:
-        processor = {
-            "min_pixels": self.min_pixels,
-            "max_pixels": self.max_pixels,
-            "model_max_length": self.max_seq_length,
-        }
         return {
             "revision": self.revision,
             "trust_remote_code": self.trust_remote_code,
             "model_kwargs": {"dtype": self.dtype.value, **self._attention()},
-            "processor_kwargs": {key: value for key, value in processor.items() if value is not None},
+            "processor_kwargs": {"model_max_length": self.max_seq_length} if self.max_seq_length else {},
         }
 
     def _fresh_modules(self) -> list[Any]:
@@ -185,18 +185,27 @@ class HubModel(Model):
         with open(path, encoding="utf-8") as file:
             return file.read()
 
-    def _check_pixel_bounds(self, model: SentenceTransformer) -> None:
-        """A bound that the processor does not know would be ignored without a word."""
-        size = getattr(getattr(model.processor, "image_processor", None), "size", None) or {}
-        for key, edge, value in (
-            ("min_pixels", "shortest_edge", self.min_pixels),
-            ("max_pixels", "longest_edge", self.max_pixels),
-        ):
-            if value is not None and size.get(edge) != value:
-                raise ConfigError(
-                    f"model.{key}={value} has no effect on {self.checkpoint}: its processor has a fixed page size. "
-                    f"Use model.{key}=null."
-                )
+    def _set_pixel_bounds(self, model: SentenceTransformer) -> None:
+        """Bound the area of a page, as the Qwen-VL processors do. Set on the processor, so that it is saved with it."""
+        from transformers.image_utils import SizeDict
+
+        asked = {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
+        if not any(asked.values()):
+            return
+        image_processor = getattr(model.processor, "image_processor", None)
+        takes = getattr(getattr(image_processor, "valid_kwargs", None), "__annotations__", {})
+        if image_processor is None or "max_pixels" not in takes:
+            keys = ", ".join(f"model.{key}={value}" for key, value in asked.items() if value is not None)
+            raise ConfigError(
+                f"{keys} would have no effect on {self.checkpoint}: its processor has a page size of its own. "
+                "Use model.min_pixels=null model.max_pixels=null."
+            )
+        image_processor.size = SizeDict(
+            shortest_edge=self.min_pixels or image_processor.size["shortest_edge"],
+            longest_edge=self.max_pixels or image_processor.size["longest_edge"],
+        )
+        # Where a checkpoint has these too, they would win over the size.
+        image_processor.min_pixels = image_processor.max_pixels = None
 
     def _cannot_load(self, error: Exception) -> ConfigError:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
