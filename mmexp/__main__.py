@@ -46,7 +46,7 @@ def compose_and_launch(config: DictConfig) -> float:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point. Exit code 2 and one line for what cannot be as the user asked; 1 and a traceback for anything else."""
+    """Entry point. Exit code 2 and one line for what cannot be as asked; 1 and a traceback for anything else."""
     # Let errors of composition through to us: Hydra would print a trace of its own and exit.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     sys.argv[1:] = arrange(sys.argv[1:] if arguments is None else arguments)
@@ -64,7 +64,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def arrange(arguments: list[str]) -> list[str]:
     """Without an experiment, the embedded one; `+debug=` last of the overrides, so that it wins over any experiment."""
-    at = [n for n, argument in enumerate(arguments) if argument.startswith("~") or ("=" in argument and argument[0] != "-")]
+    is_override = re.compile(r"~|[^-].*=")
+    at = [n for n, argument in enumerate(arguments) if is_override.match(argument)]
     overrides = [arguments[n] for n in at]
     if not any(re.match(r"\+{0,2}experiment=", override) for override in overrides):
         overrides.insert(0, "+experiment=vdr_tiny")

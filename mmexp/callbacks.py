@@ -1,20 +1,56 @@
-"""What watches the library's trainer: counting pages and tokens, logging to the record, profiling."""
+"""What watches the library's trainer: a first line, counting pages and tokens, logging, progress, profiling."""
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from tqdm.auto import tqdm
 from transformers.trainer_callback import TrainerCallback
 
+from mmexp.metrics import PRIMARY_METRIC
+from mmexp.models.facts import tokens_per_page
 from mmexp.record import Diverged
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+    from mmexp.data.splits import Split
+    from mmexp.evaluate import Evaluator
     from mmexp.record import Record
+
+log = logging.getLogger(__name__)
+
+
+class Announce(TrainerCallback):
+    """The first line: what is about to happen, and how much of it."""
+
+    def __init__(self, model: SentenceTransformer, split: Split, evaluator: Evaluator) -> None:
+        self.model = model
+        self.split = split
+        self.evaluator = evaluator
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        rows = (state.max_steps - state.global_step) * args.train_batch_size * args.gradient_accumulation_steps
+        pages = rows * (1 + len(self.split.rows[0].negatives))
+        evaluations = 0
+        if args.eval_strategy == "steps":
+            evaluations = state.max_steps // state.eval_steps - state.global_step // state.eval_steps
+        log.info(
+            "training: steps %d to %d of %d queries each, about %s pages and %s page tokens; %d evaluations of %d "
+            "queries over %d documents",
+            state.global_step + 1,
+            state.max_steps,
+            args.train_batch_size * args.gradient_accumulation_steps,
+            f"{pages:,}",
+            f"{pages * tokens_per_page(self.model):,}",
+            evaluations,
+            len(self.evaluator.queries),
+            len(self.evaluator.corpus),
+        )
 
 
 class Counter(TrainerCallback):
@@ -73,7 +109,8 @@ class LogToRecord(TrainerCallback):
         self.record = record
         self.counter = counter
 
-    def on_log(self, args, state, control, logs: dict[str, float], **kwargs) -> None:
+    def on_log(self, args, state, control, **kwargs) -> None:
+        logs: dict[str, float] = kwargs["logs"]
         if "loss" in logs:
             self.record.samples_seen = state.global_step * args.train_batch_size * args.gradient_accumulation_steps
             names = {"loss": "train/loss", "grad_norm": "train/grad_norm", "learning_rate": "train/learning_rate"}
@@ -86,13 +123,33 @@ class LogToRecord(TrainerCallback):
                     "raise trainer.warmup_steps, or set trainer.max_grad_norm."
                 )
 
-    def on_evaluate(self, args, state, control, metrics: dict[str, float], **kwargs) -> None:
+    def on_evaluate(self, args, state, control, **kwargs) -> None:
         kept = {
             key.replace("eval_", "eval/", 1): value
-            for key, value in metrics.items()
+            for key, value in kwargs["metrics"].items()
             if "@" in key or key == "eval_loss"
         }
         self.record.log(kept, step=state.global_step)
+
+
+class ProgressBar(TrainerCallback):
+    """One bar over the steps, with the last loss and the last primary metric beside it."""
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        self.shown: dict[str, str] = {}
+        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="Train", unit="step")
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(self, args, state, control, **kwargs) -> None:
+        for key, name in (("loss", "loss"), (f"eval_{PRIMARY_METRIC}", PRIMARY_METRIC)):
+            if key in kwargs["logs"]:
+                self.shown[name] = f"{kwargs['logs'][key]:.4f}"
+        self.bar.set_postfix(self.shown)
+
+    def on_train_end(self, args, state, control, **kwargs) -> None:
+        self.bar.close()
 
 
 class Profile(TrainerCallback):

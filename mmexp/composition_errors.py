@@ -20,7 +20,8 @@ def explain(error: HydraException | OmegaConfBaseException) -> str:
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
         options = ", ".join(error.options)
-        return f"{group}={option}: there is no option {option!r} in {group}/.{did_you_mean(option, error.options)} Options: {options}."
+        near = did_you_mean(option, error.options)
+        return f"{group}={option}: there is no option {option!r} in {group}/.{near} Options: {options}."
     if match := re.match(r"Could not override '([^']+)'", first_line):
         return _unknown_key(match[1])
     if match := re.match(r"(?:Error merging override|Error parsing override) '?([^']+)'?", first_line):
@@ -34,7 +35,9 @@ def _unknown_key(key: str) -> str:
     *path, last = key.split(".")
     keys_of = _keys_at(path)
     if owners := [option for option, keys in keys_of.items() if last in keys]:
-        return f"{key} is no key of the chosen {path[0]}. These have it: {', '.join(owners)} (schemas of {path[0]}=...)."
+        return (
+            f"{key} is no key of the chosen {path[0]}. These have it: {', '.join(owners)} (schemas of {path[0]}=...)."
+        )
     known = sorted({key for keys in keys_of.values() for key in keys})
     listed = f" {'.'.join(path) or 'The config'} has: {', '.join(known)}." if known else ""
     return f"{key} is no key of the config.{did_you_mean(last, known)}{listed}"

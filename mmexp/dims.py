@@ -52,10 +52,13 @@ class Dims:
         """
         if self.halvings:
             return [embedding_dimension >> n for n in range(self.halvings + 1) if embedding_dimension >> n]
-        for key, dim in (("matryoshka_dims", max(self.matryoshka_dims, default=0)), ("truncate_dim", self.truncate_dim)):
+        for key, dim in (
+            ("matryoshka_dims", max(self.matryoshka_dims, default=0)),
+            ("truncate_dim", self.truncate_dim),
+        ):
             if dim is not None and dim > embedding_dimension:
                 raise ConfigError(
-                    f"dims.{key}={dim} is larger than the model's embedding, which has {embedding_dimension} dimensions. "
+                    f"dims.{key}={dim} is larger than the model's embedding, which has {embedding_dimension}. "
                     f"Use {embedding_dimension} or less, or another dims option (dims=halves fits any model)."
                 )
         return self.matryoshka_dims

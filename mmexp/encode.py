@@ -34,7 +34,7 @@ class Encoder:
     def encode(
         self, model: SentenceTransformer, cells: Cells, indices: Sequence[int], side: str, batch_size: int
     ) -> torch.Tensor:
-        """Embeddings of `cells[i]` for each i of `indices`, in that order: float32 (len(indices), dimension), on the CPU.
+        """Embeddings of `cells[i]` for i of `indices`, in that order: float32 (len(indices), dimension), on the CPU.
 
         `side` is "query" or "document": its prompt and task are used, as `encode_query` and `encode_document` do.
         They are not normalised or truncated beyond what the model itself does.
@@ -83,8 +83,7 @@ class Preprocess:
         self.model = model
         self.side = side
         names = [name for name in PROMPT_NAMES[side] if name in model.prompts]
-        default = model.default_prompt_name
-        self.prompt = model.prompts.get(names[0] if names else default) if names or default else None
+        self.prompt = model.prompts.get(names[0] if names else model.default_prompt_name or "")
 
     def __call__(self, cells: list[Any]) -> dict[str, Any]:
         return self.model.preprocess(cells, prompt=self.prompt, task=self.side)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmexp.schema import ConfigError, did_you_mean
 
@@ -70,7 +70,7 @@ def _start_tracker(tracking: Tracking, meter: EnergyMeter):
         def out(self, total, delta) -> None:
             meter._last = Energy(total.gpu_energy, total.cpu_energy, total.ram_energy, total.emissions)
 
-    where: dict[str, object] = {"country_iso_code": tracking.grid}
+    where: dict[str, Any] = {"country_iso_code": tracking.grid}
     if tracking.carbon_intensity is not None:
         # The country only names the grid then; the intensity is what counts.
         where = {"country_iso_code": "USA", "force_carbon_intensity_g_co2e_kwh": tracking.carbon_intensity}
@@ -90,8 +90,8 @@ def _start_tracker(tracking: Tracking, meter: EnergyMeter):
     # The offline tracker swallows its own exceptions, and is dead then without a word.
     if getattr(tracker, "_start_time", None) is None:
         raise ConfigError(
-            "CodeCarbon did not start, and energy would read 0. See its own message with CODECARBON_LOG_LEVEL=debug, or "
-            "go on without it: tracking.codecarbon=false"
+            "CodeCarbon did not start, and energy would read 0. See its own message with CODECARBON_LOG_LEVEL=debug, "
+            "or go on without it: tracking.codecarbon=false"
         )
     return tracker
 
@@ -120,8 +120,12 @@ def visible_gpus() -> list[int] | None:
 
     try:
         pynvml.nvmlInit()
-        uuids = [pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(n)) for n in range(pynvml.nvmlDeviceGetCount())]
+        uuids = [
+            pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(n)) for n in range(pynvml.nvmlDeviceGetCount())
+        ]
     except pynvml.NVMLError as error:
-        log.warning("energy: the GPUs of CUDA_VISIBLE_DEVICES=%s cannot be looked up (%s); all GPUs are booked", visible, error)
+        log.warning(
+            "energy: the GPUs of CUDA_VISIBLE_DEVICES=%s cannot be looked up (%s); all GPUs are booked", visible, error
+        )
         return None
     return [n for n, uuid in enumerate(uuids) if any(uuid.startswith(part.strip()) for part in visible.split(","))]

@@ -61,7 +61,9 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     """Commit of the checkout that holds `folder`, and a hash of what differs from it. None outside a checkout."""
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
         commit, difference = git("rev-parse", "HEAD"), git("diff", "HEAD", "--", ".")

@@ -29,6 +29,11 @@ QUERY_BATCH_SIZE = 64
 TOP_DOCUMENTS = 10
 
 
+def no_phase(name: str) -> AbstractContextManager[None]:
+    """Books nothing."""
+    return nullcontext()
+
+
 @dataclass
 class Embeddings:
     """One encoding of an evaluation set: float32 tensors (num_queries, dim) and (num_documents, dim)."""
@@ -64,7 +69,7 @@ class Evaluator(BaseEvaluator):
     """
 
     def __init__(
-        self, split: Split, dims: list[int], encoder: Encoder, document_batch_size: int, phase: Phase = nullcontext
+        self, split: Split, dims: list[int], encoder: Encoder, document_batch_size: int, phase: Phase = no_phase
     ) -> None:
         super().__init__()
         self.primary_metric = PRIMARY_METRIC
@@ -80,7 +85,7 @@ class Evaluator(BaseEvaluator):
         self._last: tuple[str, Embeddings] | None = None
 
     def __call__(
-        self, model: SentenceTransformer, output_path: str | None = None, epoch: float = -1, steps: int = -1
+        self, model: Any, output_path: str | None = None, epoch: int = -1, steps: int = -1
     ) -> dict[str, float]:
         """What the trainer reports and selects checkpoints by."""
         with self.phase("evaluation"):

@@ -65,13 +65,13 @@ class Experiment:
     """Folder for all run folders and caches, relative to where the command is started."""
 
     resume: bool = False
-    """Continue the newest checkpoint of the run folder. `python -m mmexp.resume RUN_DIR` sets it and everything else."""
+    """Continue the newest checkpoint of the run folder. `python -m mmexp.resume RUN_DIR` sets it, and all the rest."""
 
     best_checkpoint: bool = False
     """Keep the checkpoint with the best primary metric (NDCG@10) rather than the last one."""
 
     early_stopping_patience: int | None = None
-    """Stop after this many evaluations in training without a better primary metric. null: never. Implies best_checkpoint."""
+    """Stop after this many evaluations without a better primary metric. null: never. Implies best_checkpoint."""
 
     profile_steps: int | None = None
     """Profile this many training steps with torch's profiler into profile.json (open it in Perfetto). null: none."""
@@ -133,9 +133,9 @@ def to_experiment(config: DictConfig) -> Experiment:
 def refuse_unknown_keys(config: DictConfig, path: str = "") -> None:
     """`+key=value` adds a key to any config; one that no schema has would be read by nobody."""
     known = getattr(OmegaConf.get_type(config), "__dataclass_fields__", None)
-    for key in config:
+    for key in map(str, config):
         name = f"{path}{key}"
         if known is not None and key not in known:
-            raise ConfigError(f"{name} is no key of the config.{did_you_mean(str(key), known)}")
+            raise ConfigError(f"{name} is no key of the config.{did_you_mean(key, known)}")
         if not OmegaConf.is_missing(config, key) and isinstance(node := config[key], DictConfig):
             refuse_unknown_keys(node, f"{name}.")

@@ -86,7 +86,7 @@ def per_query_metrics(ranking: Ranking, relevant: Sequence[set[int]]) -> dict[st
 
 
 def _accuracy(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
-    return hits.any(axis=1).astype(np.float64)
+    return np.asarray(hits.any(axis=1), dtype=np.float64)
 
 
 def _precision(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -66,7 +66,7 @@ class Record:
 
     def __enter__(self) -> Record:
         self._open_folder()
-        self._started = datetime.now(timezone.utc)
+        self._started = datetime.now(UTC)
         self._meter = EnergyMeter(self.experiment.tracking)
         self._mark = time.perf_counter(), self._meter.read()
         self._trackio = self._show_in_trackio()
@@ -75,7 +75,9 @@ class Record:
             self._sigterm = signal.signal(signal.SIGTERM, _preempt)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._sigterm)
         self._book()
@@ -208,7 +210,9 @@ class Record:
             "by_dim": {},
             **self._result,
             "seconds": self._seconds,
-            "energy": {p: asdict(energy) for p, energy in self._energy.items()} if self.experiment.tracking.codecarbon else None,
+            "energy": {p: asdict(energy) for p, energy in self._energy.items()}
+            if self.experiment.tracking.codecarbon
+            else None,
             "started": self._started.isoformat(timespec="seconds"),
             "ended": _now(),
         }
@@ -231,7 +235,9 @@ class Record:
             if self.experiment.resume:
                 self._continue(plain)
             elif (self.run_dir / "metrics.jsonl").exists():
-                raise ConfigError(f"{self.run_dir} holds a run already. Continue it with: python -m mmexp.resume {self.run_dir}")
+                raise ConfigError(
+                    f"{self.run_dir} holds a run already. Continue it with: python -m mmexp.resume {self.run_dir}"
+                )
             write_whole(self.run_dir / "config.yaml", OmegaConf.to_yaml(plain))
             write_whole(self.run_dir / "overrides.yaml", OmegaConf.to_yaml(self._overrides))
             write_whole(self.run_dir / "environment.json", json.dumps(environment(), indent=2))
@@ -247,8 +253,8 @@ class Record:
             changed = [key for key in plain if key != "resume" and plain[key] != before.get(key)]  # type: ignore[union-attr]
             if changed:
                 raise ConfigError(
-                    f"{self.run_dir} was started with another {', '.join(changed)} (see its config.yaml). Resume it with the "
-                    "same values, or start a new run."
+                    f"{self.run_dir} was started with another {', '.join(changed)} (see its config.yaml). Resume it "
+                    "with the same values, or start a new run."
                 )
         (self.run_dir / "result.json").unlink(missing_ok=True)
         if not (self.run_dir / "metrics.jsonl").exists():
@@ -267,7 +273,7 @@ class Record:
         tracking = self.experiment.tracking
         if not tracking.trackio:
             return None
-        identity = {
+        identity: dict[str, Any] = {
             "project": tracking.project,
             "name": run_name(self.run_dir),
             "group": tracking.group or self.experiment.name,
@@ -305,7 +311,7 @@ def _status(error: BaseException) -> str:
 
 
 def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _finite(value: Any) -> Any:

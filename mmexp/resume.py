@@ -14,9 +14,7 @@ def resume_arguments(run_dir: Path) -> list[str]:
     """The command line of the run in `run_dir`, continued: what it was started with, its folder, and `resume=true`."""
     overrides_file = run_dir / ".hydra" / "overrides.yaml"
     if not overrides_file.exists():
-        sys.exit(
-            f"mmexp: {run_dir} is no run folder: it has no .hydra/overrides.yaml. Give a folder such as multirun/NAME/TIME."
-        )
+        sys.exit(f"mmexp: {run_dir} is no run folder: it has no .hydra/overrides.yaml. Give one such as multirun/A/B.")
     overrides = [str(override) for override in OmegaConf.load(overrides_file)]
     return [*overrides, f"hydra.run.dir={run_dir.resolve()}", "resume=true"]
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from transformers import set_seed
 
+from mmexp.arguments import check_batch_size, training_arguments
 from mmexp.baseline_cache import BaselineCache
 from mmexp.encode import Encoder
 from mmexp.evaluate import Evaluator
 from mmexp.experiment import Experiment, Task
 from mmexp.figures import plot_by_dimension
-from mmexp.fit import fit, training_arguments
+from mmexp.fit import fit
 from mmexp.models.facts import model_facts
 from mmexp.record import Record
 from mmexp.save import peak_memory_bytes, push_model, save_model
@@ -32,6 +33,7 @@ def run(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
         args = training_arguments(experiment, run_dir)
         set_seed(experiment.seed)
         data = experiment.data.build(experiment.seed)
+        check_batch_size(args, data.train)
         known_dimension = experiment.model.embedding_dimension()
         if known_dimension is not None:
             experiment.dims.sizes(known_dimension)

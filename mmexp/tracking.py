@@ -31,8 +31,8 @@ class Tracking:
     """Measure energy and CO2 with CodeCarbon, offline."""
 
     grid: str | None = None
-    """The electricity grid the run draws from: an ISO-3166 country code of three letters (ESP), or a carbon intensity in
-    g CO2e per kWh (174). Required once where codecarbon is on."""
+    """The electricity grid the run draws from: an ISO-3166 country code of three letters (ESP), or a carbon intensity
+    in g CO2e per kWh (174). Required once where codecarbon is on."""
 
     energy_mode: EnergyMode = EnergyMode.machine
     """machine: book the whole machine, right where the run has it to itself. process: book this process' share of CPU
@@ -45,8 +45,8 @@ class Tracking:
         """Raise `ConfigError` where energy is to be measured and no grid is known."""
         if self.codecarbon and self.grid is None:
             raise ConfigError(
-                "tracking.grid is not set, and CO2 cannot be computed without it. Type tracking.grid=ESP (your country's "
-                "ISO-3166 code) or tracking.grid=174 (g CO2e per kWh), or put `tracking: {grid: ESP}` into "
+                "tracking.grid is not set, and CO2 cannot be computed without it. Type tracking.grid=ESP (your "
+                "country's ISO-3166 code) or tracking.grid=174 (g CO2e per kWh), or put `tracking: {grid: ESP}` into "
                 "conf/local/default.yaml once; tracking.codecarbon=false or tracking=none measures no energy."
             )
         if self.codecarbon and self.carbon_intensity is None and not _looks_like_country(str(self.grid)):

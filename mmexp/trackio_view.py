@@ -1,6 +1,6 @@
 """The Trackio run: a view of metrics.jsonl that can be rebuilt from the run folder at any time.
 
-    python -m mmexp.trackio_view RUN_DIR...      rebuild the runs of these folders
+python -m mmexp.trackio_view RUN_DIR...      rebuild the runs of these folders
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Shared fixtures: small data sets in the Hub's own layouts, made on the spot. Nothing here needs a network or a GPU."""
+"""Shared fixtures: small data sets in the Hub's own layouts, made on the spot, without a network or a GPU."""
 
 from __future__ import annotations
 

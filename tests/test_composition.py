@@ -101,7 +101,9 @@ def test_the_flagship_is_the_published_recipe():
 def test_an_option_states_only_what_differs_from_its_schema(group, option):
     text = (CONF / group / f"{option}.yaml").read_text()
     content = yaml.safe_load(text) or {}
-    parents = [entry for entry in content.pop("defaults", []) if isinstance(entry, str) and entry.startswith("/schema/")]
+    parents = [
+        entry for entry in content.pop("defaults", []) if isinstance(entry, str) and entry.startswith("/schema/")
+    ]
     if not parents:
         return
     if text.startswith("# @package _global_"):
@@ -117,7 +119,13 @@ def test_an_option_states_only_what_differs_from_its_schema(group, option):
 def test_bare_is_the_embedded_experiment():
     assert arrange([]) == ["+experiment=vdr_tiny"]
     assert arrange(["--cfg", "job"]) == ["+experiment=vdr_tiny", "--cfg", "job"]
-    assert arrange(["-m", "seed=1,2", "--config-dir", "x"]) == ["-m", "+experiment=vdr_tiny", "seed=1,2", "--config-dir", "x"]
+    assert arrange(["-m", "seed=1,2", "--config-dir", "x"]) == [
+        "-m",
+        "+experiment=vdr_tiny",
+        "seed=1,2",
+        "--config-dir",
+        "x",
+    ]
     assert arrange(["+debug=limit", "+experiment=a"]) == ["+experiment=a", "+debug=limit"]
 
 
@@ -153,7 +161,12 @@ def test_contradictions_are_refused_with_the_key_and_the_remedy(overrides, messa
 def run_cli(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
     environment = {**os.environ, "PYTHONPATH": str(CONF.parent)}
     return subprocess.run(
-        [sys.executable, "-m", "mmexp", *arguments], capture_output=True, text=True, cwd=cwd, env=environment, timeout=120
+        [sys.executable, "-m", "mmexp", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment,
+        timeout=120,
     )
 
 
@@ -190,7 +203,8 @@ def test_looking_at_the_config_imports_no_torch_and_works_anywhere(arguments, tm
         f"try: main({arguments!r})\n"
         "except SystemExit: pass\n"
         "assert 'hydra' in sys.modules\n"
-        "heavy = {'torch', 'transformers', 'sentence_transformers', 'datasets', 'trackio', 'codecarbon'} & set(sys.modules)\n"
+        "heavy = {'torch', 'transformers', 'sentence_transformers', 'datasets', 'trackio', 'codecarbon'}\n"
+        "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     environment = {**os.environ, "PYTHONPATH": str(CONF.parent)}

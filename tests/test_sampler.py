@@ -92,7 +92,7 @@ def test_batches_equal_the_librarys_where_equal_ids_mean_equal_content(drop_last
     )
     theirs = NoDuplicatesBatchSampler(content, 16, drop_last, generator=torch.Generator(), seed=7)
     ours = sampler(rows, 260, 16, drop_last=drop_last)
-    # With drop_last, the library draws rows a second time to make up for those that did not fit; the first pass is equal.
+    # With drop_last, the library draws rows again to make up for those that did not fit; the first pass is equal.
     assert list(ours) == list(theirs)[: len(ours)]
     assert len(ours) > 10
 

@@ -30,7 +30,7 @@ class Data(ABC):
     """Base of every data config (config group `data`)."""
 
     num_negatives: int = 1
-    """Hard negatives per query in training: 0 to all that the data has. The evaluation corpus always holds all of them."""
+    """Hard negatives per query in training: 0 to all that the data has. The evaluation corpus always holds all."""
 
     on_bad_page: OnBadPage = OnBadPage.error
     """A page that cannot be decoded: stop and name it, or leave out the rows that need it and count it in result.json.

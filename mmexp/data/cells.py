@@ -27,7 +27,7 @@ class BadPage(ConfigError):
 
 
 class Cells(ABC):
-    """A list of cells with an id each. Reading one may open a file and decode it; ids, sizes and digests never decode."""
+    """A list of cells with an id each. Reading one may open and decode a file; ids, sizes and digests do not."""
 
     ids: Sequence[str]
 

@@ -24,7 +24,7 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"}
 @schema("data", "folder")
 @dataclass
 class Folder(Data):
-    """Pages are named by their file: `pages/report.png` is page "report", page 3 of `pages/report.pdf` is "report-003"."""
+    """Pages are named by their file: `pages/scan.png` is page "scan", page 3 of `pages/scan.pdf` is "scan-003"."""
 
     path: str = MISSING
     """The folder that holds pages/, train.jsonl and, optionally, eval.jsonl. Each line of those is
@@ -77,7 +77,8 @@ class FolderPages(Cells):
                 self._pages[page] = place
         if not self._pages:
             raise ConfigError(
-                f"{folder} holds no pages ({', '.join(sorted(IMAGE_SUFFIXES))}, .pdf). Put them there, or change data.path."
+                f"{folder} holds no pages ({', '.join(sorted(IMAGE_SUFFIXES))}, .pdf). Put them there, or "
+                "change data.path."
             )
         self.ids = list(self._pages)
         self.pdf_longest_side = pdf_longest_side

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def open_dataset(path: str, config: str | None, split: str, revision: str | None) -> Dataset:
-    """Open one split: a Hub id, or a local folder (parquet, an imagefolder, `save_to_disk`'s arrow, a copy of a Hub repository)."""
+    """Open one split of a Hub data set, or of a local folder: parquet, imagefolder, arrow, a copy of a repository."""
     import datasets
 
     folder = Path(path).expanduser()

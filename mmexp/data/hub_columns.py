@@ -85,7 +85,7 @@ class HubColumns(Data):
         return Split(queries, documents, rows)
 
     def _negative_columns(self, dataset: Dataset) -> list[str]:
-        columns = []
+        columns: list[str] = []
         while (column := self.negative_columns.format(len(columns))) in dataset.column_names:
             columns.append(column)
         return columns

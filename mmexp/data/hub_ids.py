@@ -91,8 +91,9 @@ class HubIds(Data):
             return [position[str(id_)] for id_ in negatives or []]
         except KeyError as missing:
             raise ConfigError(
-                f"{self.path} ({language}): row {row_id!r} names the negative {missing}, and no row of that language has "
-                f"that id in its column {self.id_column!r}. Repair the data at data.path, or name the right data.id_column."
+                f"{self.path} ({language}): row {row_id!r} names the negative {missing}, and no row of that language "
+                f"has that id in its column {self.id_column!r}. Repair the data at data.path, or name the right "
+                "data.id_column."
             ) from None
 
 

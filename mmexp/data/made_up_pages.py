@@ -28,10 +28,10 @@ ASKED: dict[str, Sequence[str]] = {
 }
 SIBLINGS = 5
 QUESTIONS = (
-    "Which {topic} report under a {banner} banner has a {chart_color} {chart} chart {place} a table with {table_color} stripes?",
-    "Show me the {chart_color} {chart} chart {place} the {table_color} striped table, on the {topic} page with a {banner} banner.",
+    "Which {topic} report under a {banner} banner has a {chart_color} {chart} chart {place} a {table_color} table?",
+    "Show me the {chart_color} {chart} chart {place} the {table_color} table on the {topic} page with {banner} banner.",
     "I am looking for {topic}: {banner} banner, {chart_color} {chart} chart {place} a {table_color} table.",
-    "Where is the page on {topic} whose {chart} chart is {chart_color} and {place} the {table_color} table? Its banner is {banner}.",
+    "Find the {topic} page whose {chart} chart, {place} the {table_color} table, is {chart_color}? {banner} banner.",
 )
 
 
@@ -58,7 +58,9 @@ class MadeUpPages(Data):
         for key in ("num_train_pages", "num_eval_pages"):
             value = getattr(self, key)
             if value < SIBLINGS or value % SIBLINGS:
-                raise ConfigError(f"data.{key}={value} is no multiple of {SIBLINGS}: pages come in families of {SIBLINGS}.")
+                raise ConfigError(
+                    f"data.{key}={value} is no multiple of {SIBLINGS}: pages come in families of {SIBLINGS}."
+                )
 
     def read(self, seed: int) -> tuple[Split, Split]:
         draw = random.Random(seed)

@@ -23,13 +23,48 @@ COLORS = {
     "purple": (136, 54, 170),
     "grey": (120, 124, 130),
 }
-TOPICS = ("Energy", "Coffee", "Rail", "Schools", "Wheat", "Tourism")
+TOPICS = ("Energy", "Coffee", "Rail", "Tourism")
 CHARTS = ("bar", "line", "pie", "area", "dot")
 PLACES = ("above", "below")
-WORDS = (
-    "the annual report shows that output in most regions grew while costs fell and demand stayed firm over several "
-    "quarters despite weaker trade new capacity came online and prices moved within a narrow range as analysts expected"
-).split()
+WORDS = [
+    "the",
+    "annual",
+    "report",
+    "shows",
+    "that",
+    "output",
+    "in",
+    "most",
+    "regions",
+    "grew",
+    "while",
+    "costs",
+    "fell",
+    "and",
+    "demand",
+    "stayed",
+    "firm",
+    "over",
+    "several",
+    "quarters",
+    "despite",
+    "weaker",
+    "trade",
+    "new",
+    "capacity",
+    "came",
+    "online",
+    "and",
+    "prices",
+    "moved",
+    "within",
+    "a",
+    "narrow",
+    "range",
+    "as",
+    "analysts",
+    "expected",
+]
 NUM_LINES = 64
 INK = (40, 40, 44)
 PAPER = (252, 252, 250)
@@ -97,9 +132,13 @@ def draw_page(content: PageContent, size: tuple[int, int]) -> Image:
     paragraph = (margin, headline + 2, width - margin, headline + height // 9)
     _paragraph(draw, paragraph, chance)
     top, bottom = paragraph[3] + margin // 2, height - margin
-    middle = (top + bottom) // 2
-    upper, lower = (margin, top, width - margin, middle - margin // 2), (margin, middle + margin // 2, width - margin, bottom)
-    chart_box, table_box = (upper, lower) if content.place == "above" else (lower, upper)
+    chart_height, gap = (bottom - top) * 3 // 5, margin // 2
+    if content.place == "above":
+        chart_top, table_top = top, top + chart_height + gap
+    else:
+        chart_top, table_top = bottom - chart_height, top
+    chart_box = (margin, chart_top, width - margin, chart_top + chart_height)
+    table_box = (margin, table_top, width - margin, table_top + bottom - top - chart_height - gap)
     CHART_DRAWERS[content.chart](draw, chart_box, COLORS[content.chart_color], chance)
     _table(draw, table_box, COLORS[content.table_color], chance)
     return page
@@ -114,7 +153,7 @@ def _paragraph(draw: ImageDraw, box: Box, chance: random.Random) -> None:
 
 def _table(draw: ImageDraw, box: Box, color: Color, chance: random.Random) -> None:
     left, top, right, bottom = box
-    rows, columns = chance.randint(5, 7), chance.randint(3, 4)
+    rows, columns = chance.randint(4, 5), chance.randint(3, 4)
     row_height, column_width = (bottom - top) / rows, (right - left) / columns
     for row in range(rows):
         y = top + row * row_height

@@ -39,6 +39,8 @@ CHAT_TEMPLATE = """
 {% endif -%}
 """
 PATCH_SIZE = 16
+# About 1 / sqrt(hidden size); the 2B's 0.02 would start layers as small as these far too quiet.
+INITIALIZER_RANGE = 0.08
 MERGE_SIZE = 2
 
 
@@ -94,7 +96,7 @@ def write_checkpoint(tiny: TinyVlm, folder: Path) -> None:
 def train_tokenizer() -> PreTrainedTokenizerBase:
     """A byte-level BPE tokenizer: any text has tokens, and the words of the made-up questions have one each."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import Qwen2TokenizerFast
+    from transformers import Qwen2Tokenizer
 
     from mmexp.data.made_up_pages import ASKED, QUESTIONS
 
@@ -106,7 +108,7 @@ def train_tokenizer() -> PreTrainedTokenizerBase:
     )
     texts = [*QUESTIONS, *(f"{value} a {value}" for values in ASKED.values() for value in values)] * 2
     tokenizer.train_from_iterator(texts, trainer)
-    return Qwen2TokenizerFast(
+    return Qwen2Tokenizer(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
@@ -138,6 +140,7 @@ def architecture(tiny: TinyVlm, tokenizer: PreTrainedTokenizerBase) -> Qwen3VLCo
                 "mrope_interleaved": True,
             },
             "pad_token_id": token_id["<|endoftext|>"],
+            "initializer_range": INITIALIZER_RANGE,
         },
         vision_config={
             "depth": tiny.vision_num_layers,
@@ -149,6 +152,7 @@ def architecture(tiny: TinyVlm, tokenizer: PreTrainedTokenizerBase) -> Qwen3VLCo
             "out_hidden_size": tiny.hidden_size,
             "num_position_embeddings": 256,
             "deepstack_visual_indexes": [0, 1],
+            "initializer_range": INITIALIZER_RANGE,
         },
         image_token_id=token_id["<|image_pad|>"],
         video_token_id=token_id["<|video_pad|>"],
@@ -167,7 +171,12 @@ def processor(tokenizer: PreTrainedTokenizerBase) -> Qwen3VLProcessor:
     """Qwen3-VL's processor: its image and video processors, and a chat template."""
     from transformers import Qwen2VLImageProcessor, Qwen3VLProcessor, Qwen3VLVideoProcessor
 
-    sizes = {"patch_size": PATCH_SIZE, "merge_size": MERGE_SIZE, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    sizes: dict[str, Any] = {
+        "patch_size": PATCH_SIZE,
+        "merge_size": MERGE_SIZE,
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }
     return Qwen3VLProcessor(
         image_processor=Qwen2VLImageProcessor(**sizes, min_pixels=32 * 32, max_pixels=600 * 600),
         tokenizer=tokenizer,
@@ -193,7 +202,7 @@ def _write_modules(folder: Path, dimension: int) -> None:
     settings = {
         "transformer_task": "feature-extraction",
         "modality_config": {
-            **{modality: output for modality in ("text", "image", "video")},
+            **dict.fromkeys(("text", "image", "video"), output),
             "message": {**output, "format": "structured"},
         },
         "module_output_name": "token_embeddings",

@@ -144,7 +144,12 @@ def test_a_negative_id_without_a_page_is_named(tmp_path):
     from datasets import List, Value
 
     columns = {"id": ["a", "b"], "query": ["x", "y"], "image": [page(1), page(2)], "negatives": [["b"], ["gone"]]}
-    features = {"id": Value("string"), "query": Value("string"), "image": ImageFeature(), "negatives": List(Value("string"))}
+    features = {
+        "id": Value("string"),
+        "query": Value("string"),
+        "image": ImageFeature(),
+        "negatives": List(Value("string")),
+    }
     write_config(tmp_path, "en", columns, features)
     write_readme(tmp_path, ["en"])
     with pytest.raises(ConfigError, match="row 'b' names the negative 'gone'"):
@@ -191,7 +196,10 @@ def test_a_folder_without_evaluation_lines_is_split_by_document(page_folder):
         (lambda f: (f / "train.jsonl").write_text("[1]\n"), r"line 1 has no query"),
         (lambda f: (f / "train.jsonl").write_text(""), r"holds no examples"),
         (lambda f: (f / "train.jsonl").unlink(), r"train\.jsonl does not exist"),
-        (lambda f: write_examples(f / "train.jsonl", ["p000"], ["p000", "p01"]), r"names page 'p000'.*Did you mean 'p00'"),
+        (
+            lambda f: write_examples(f / "train.jsonl", ["p000"], ["p000", "p01"]),
+            r"names page 'p000'.*Did you mean 'p00'",
+        ),
         (lambda f: [p.unlink() for p in (f / "pages").iterdir()], r"holds no pages"),
         (lambda f: (f / "pages" / "p00.webp").write_bytes(b""), r"are both page 'p00'"),
         (lambda f: (f / "pages" / "bad.pdf").write_bytes(b"not a PDF"), r"bad\.pdf is no readable PDF"),

@@ -1,0 +1,94 @@
+"""The library's training arguments: `trainer.*` checked, and what mmexp decides itself added."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from sentence_transformers import SentenceTransformerTrainingArguments
+
+from mmexp.metrics import PRIMARY_METRIC
+from mmexp.sampler import NoDuplicateIds
+from mmexp.schema import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from mmexp.data.splits import Split
+    from mmexp.experiment import Experiment
+
+# What mmexp decides, and the key that decides it.
+DECIDED_ELSEWHERE = {
+    "output_dir": "hydra.run.dir",
+    "seed": "seed",
+    "data_seed": "seed",
+    "report_to": "tracking",
+    "run_name": "name",
+    "push_to_hub": "hub.model_id",
+    "load_best_model_at_end": "best_checkpoint",
+    "metric_for_best_model": "best_checkpoint",
+    "greater_is_better": "best_checkpoint",
+}
+MAX_WORKERS = 8
+
+
+def training_arguments(experiment: Experiment, run_dir: Path) -> SentenceTransformerTrainingArguments:
+    """Build the library's arguments. Raises `ConfigError` for a key or value of `trainer` that it does not take."""
+    trainer = experiment.trainer
+    check_keys(trainer)
+    has_gpu = torch.accelerator.is_available()
+    if trainer.get("bf16") and not has_gpu:
+        raise ConfigError("trainer.bf16=true needs a GPU, and none is visible. Use trainer.bf16=false.")
+    arguments: dict[str, Any] = {
+        "dataloader_num_workers": default_workers(),
+        "dataloader_persistent_workers": True,
+        "dataloader_pin_memory": has_gpu,
+        "logging_nan_inf_filter": False,  # a NaN must be seen, not replaced by the average of the steps before it
+        **trainer,
+        "output_dir": str(run_dir / "checkpoints"),
+        "seed": experiment.seed,
+        "report_to": "none",
+    }
+    if arguments["dataloader_num_workers"] < 1:
+        raise ConfigError("trainer.dataloader_num_workers=0 would decode pages in the main process. Use 1 or more.")
+    if arguments.get("batch_sampler") == "no_duplicates":
+        num_epochs = math.ceil(float(arguments.get("num_train_epochs", 3)))
+        arguments["batch_sampler"] = partial(NoDuplicateIds, num_epochs=num_epochs)
+    if experiment.selects_best:
+        arguments |= {
+            "load_best_model_at_end": True,
+            "metric_for_best_model": PRIMARY_METRIC,
+            "greater_is_better": True,
+        }
+    try:
+        return SentenceTransformerTrainingArguments(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the trainer.* keys contradict each other: {error}") from error
+
+
+def check_keys(trainer: dict[str, Any]) -> None:
+    """Raise `ConfigError` for a key that the library does not know, or that another key of the config decides."""
+    known = {field.name for field in dataclasses.fields(SentenceTransformerTrainingArguments)}
+    for key in trainer:
+        if key in DECIDED_ELSEWHERE:
+            raise ConfigError(f"trainer.{key} is set by mmexp. Use {DECIDED_ELSEWHERE[key]} instead.")
+        if key not in known:
+            raise ConfigError(f"trainer.{key} is no training argument.{did_you_mean(key, known)}")
+
+
+def check_batch_size(args: SentenceTransformerTrainingArguments, train: Split) -> None:
+    """Raise `ConfigError` where a batch would hold more than all of the training data."""
+    if len(train.rows) < args.per_device_train_batch_size:
+        raise ConfigError(
+            f"trainer.per_device_train_batch_size={args.per_device_train_batch_size} is larger than the training data, "
+            f"which has {len(train.rows)} rows. Use {len(train.rows)} or less."
+        )
+
+
+def default_workers() -> int:
+    """Data workers of this process: its share of the node's cores, less one for the process itself."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(MAX_WORKERS, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))
