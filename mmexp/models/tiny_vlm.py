@@ -112,7 +112,6 @@ def train_tokenizer() -> PreTrainedTokenizerBase:
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        unk_token=None,
         additional_special_tokens=list(SPECIAL_TOKENS),
         model_max_length=32768,
     )

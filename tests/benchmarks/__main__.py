@@ -1,0 +1,43 @@
+"""Ours beside plain scripts, in the same process on the same data: `python -m tests.benchmarks [NAME...]`.
+
+Prints, for each benchmark, the median of reference and ours, their ratio with its spread over the rounds, and what is
+asked of it. Uses the real pages of shared/data/ocr_pages where they are at hand, else made-up ones.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from tests.benchmarks import evaluation, sampling, step
+
+BENCHMARKS: dict[str, tuple[Callable[[Path], list[tuple[float, float]]], str]] = {
+    "step_against_published": (step.against_published, "at least 10x"),
+    "step_against_hand_tuned": (step.against_hand_tuned, "at least 0.98x"),
+    "evaluation_at_7_sizes": (evaluation.against_seven_evaluators, "at least 5x"),
+    "first_batch_of_10000_rows": (sampling.first_batch, "ours under 1 s, no page decoded"),
+}
+
+
+def main(names: list[str]) -> None:
+    for name in names or BENCHMARKS:
+        benchmark, asked = BENCHMARKS[name]
+        with tempfile.TemporaryDirectory() as folder:
+            rounds = benchmark(Path(folder))
+        reference, ours = (statistics.median(times) for times in zip(*rounds, strict=True))
+        ratios = sorted(a / b for a, b in rounds)
+        print(
+            f"{name}: reference {reference:.3f} s, ours {ours:.3f} s, ratio {statistics.median(ratios):.2f}x "
+            f"({ratios[0]:.2f} to {ratios[-1]:.2f} over {len(ratios)} rounds); asked: {asked}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

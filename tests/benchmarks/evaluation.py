@@ -1,0 +1,36 @@
+"""Evaluation at seven embedding sizes: one evaluator per size, and one encoding for all."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from datasets import load_dataset
+from sentence_transformers import SentenceTransformer
+
+from mmexp.arguments import default_workers
+from mmexp.data.hub_columns import HubColumns
+from mmexp.encode import Encoder
+from mmexp.evaluate import Evaluator
+from tests.benchmarks.pages import PIXELS, write_data, write_model
+from tests.reference_vdr import ndcg_by_dimension
+
+DIMS = [128, 96, 64, 48, 32, 24, 16]
+
+
+def against_seven_evaluators(folder: Path, num_rounds: int = 3) -> list[tuple[float, float]]:
+    """Seconds of the library's evaluators, with their default batch size, and of ours. Both find the same NDCG@10."""
+    data, checkpoint = write_data(folder / "data", 8, 30), write_model(folder / "model")
+    model = SentenceTransformer(str(checkpoint), processor_kwargs=PIXELS)
+    rows = load_dataset(str(data), "eval", split="train")
+    source = HubColumns(path=str(data), train_config="train", eval_config="eval", eval_split="train")
+    rounds = []
+    for _ in range(num_rounds):
+        start = time.perf_counter()
+        expected = ndcg_by_dimension(model, rows, DIMS)
+        middle = time.perf_counter()
+        evaluator = Evaluator(source.build(seed=0).evaluation, DIMS, Encoder(default_workers()), document_batch_size=32)
+        found = evaluator.evaluate(model).metrics
+        rounds.append((middle - start, time.perf_counter() - middle))
+        assert all(abs(found[dim]["ndcg@10"] - expected[dim]) < 1e-6 for dim in DIMS)
+    return rounds
