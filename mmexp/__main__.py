@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     sys.argv[1:] = arrange(sys.argv[1:] if arguments is None else arguments)
     register()
-    OmegaConf.register_new_resolver("member_name", member_name, replace=True)
+    OmegaConf.register_new_resolver("member_name", lambda overrides: member_name(overrides, sys.argv), replace=True)
     try:
         compose_and_launch()
     except (HydraException, OmegaConfBaseException) as error:

@@ -33,6 +33,8 @@ DECIDED_ELSEWHERE = {
     "greater_is_better": "best_checkpoint",
 }
 MAX_WORKERS = 8
+PREFETCHED_BATCHES = 2  # per worker, torch's default
+DEFAULT_PIXELS = 1 << 20
 
 
 def training_arguments(experiment: Experiment, run_dir: Path) -> SentenceTransformerTrainingArguments:
@@ -43,7 +45,7 @@ def training_arguments(experiment: Experiment, run_dir: Path) -> SentenceTransfo
     if trainer.get("bf16") and not has_gpu:
         raise ConfigError("trainer.bf16=true needs a GPU, and none is visible. Use trainer.bf16=false.")
     arguments: dict[str, Any] = {
-        "dataloader_num_workers": default_workers(),
+        "dataloader_num_workers": default_workers(batch_bytes(experiment)),
         "dataloader_persistent_workers": True,
         "dataloader_pin_memory": has_gpu,
         "logging_nan_inf_filter": False,  # a NaN must be seen, not replaced by the average of the steps before it
@@ -88,7 +90,19 @@ def check_batch_size(args: SentenceTransformerTrainingArguments, train: Split) -
         )
 
 
-def default_workers() -> int:
-    """Data workers of this process: its share of the node's cores, less one for the process itself."""
+def default_workers(batch_bytes: int) -> int:
+    """Data workers of this process: its share of the node's cores, less one for the process itself.
+
+    Fewer where the batches that they hold ready would fill more than a quarter of the node's memory.
+    """
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(MAX_WORKERS, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    affordable = memory // 4 // processes // (PREFETCHED_BATCHES * batch_bytes)
+    return max(1, min(MAX_WORKERS, cores // processes - 1, affordable))
+
+
+def batch_bytes(experiment: Experiment) -> int:
+    """About what a preprocessed batch takes: two frames of three float32 channels for each pixel of each page."""
+    rows = int(experiment.trainer.get("per_device_train_batch_size", 8))
+    return rows * (1 + experiment.data.num_negatives) * (experiment.model.max_pixels or DEFAULT_PIXELS) * 2 * 3 * 4

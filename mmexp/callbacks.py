@@ -17,6 +17,7 @@ from mmexp.record import Diverged
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from transformers import TrainerState
 
     from mmexp.data.splits import Split
     from mmexp.evaluate import Evaluator
@@ -54,51 +55,52 @@ class Announce(TrainerCallback):
 
 
 class Counter(TrainerCallback):
-    """Counts the inputs, pages and tokens that training passes through the model.
+    """Counts the rows, pages and tokens that training passes through the model.
 
-    Counted on the way into the model, on its own device and without waiting for it; GradCache's first pass, which
-    has no gradients, is the same inputs and is not counted again.
+    Pages and tokens are counted on the way into the model, on its own device and without waiting for it. GradCache's
+    first pass, which has no gradients, has the same inputs and is not counted again.
     """
 
-    def __init__(self, model: SentenceTransformer, record: Record) -> None:
-        self.record = record
+    def __init__(self, model: SentenceTransformer, num_rows: int, record: Record) -> None:
         self.model = model
+        self.num_rows = num_rows
+        self.record = record
         self.pages = 0
         self.tokens = torch.zeros((), dtype=torch.int64, device=model.device)
-        self.samples = 0
-        self._handle: torch.utils.hooks.RemovableHandle | None = None
-        self._seconds_before = 0.0
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
+        self._rows_before = self._rows(state)
         self._seconds_before = self.record.seconds("train")
-        self._samples_before = state.global_step * args.train_batch_size * args.gradient_accumulation_steps
         self._handle = self.model[0].register_forward_pre_hook(self._count)
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
-        self.samples += args.train_batch_size * args.gradient_accumulation_steps
+        self.record.samples_seen = self._rows(state)
 
     def on_train_end(self, args, state, control, **kwargs) -> None:
-        if self._handle is not None:
-            self._handle.remove()
+        self._handle.remove()
+
+    def _rows(self, state: TrainerState) -> int:
+        """Rows so far. From the epoch rather than from the batches, which differ in size where rows share pages."""
+        return round((state.epoch or 0) * self.num_rows)
 
     def _count(self, module: torch.nn.Module, inputs: tuple[dict[str, Any]]) -> None:
         if not (torch.is_grad_enabled() and module.training):
             return
         features = inputs[0]
         if "attention_mask" in features:
-            self.tokens += features["attention_mask"].sum().to(self.tokens.device)
-        if "image_grid_thw" in features:
-            self.pages += len(features["image_grid_thw"])
-        elif "pixel_values" in features:
-            self.pages += len(features["pixel_values"])
+            self.tokens += features["attention_mask"].sum()
+        for key in ("image_grid_thw", "pixel_values"):
+            if key in features:
+                self.pages += len(features[key])
+                break
 
     def throughput(self) -> dict[str, float]:
-        """Pages, tokens and samples per second of training time, evaluations excluded."""
+        """Pages, tokens and rows per second of training time, evaluations excluded."""
         seconds = max(self.record.seconds("train") - self._seconds_before, 1e-9)
         return {
             "pages_per_second": self.pages / seconds,
             "tokens_per_second": int(self.tokens) / seconds,
-            "samples_per_second": self.samples / seconds,
+            "samples_per_second": (self.record.samples_seen - self._rows_before) / seconds,
         }
 
 
@@ -112,7 +114,6 @@ class LogToRecord(TrainerCallback):
     def on_log(self, args, state, control, **kwargs) -> None:
         logs: dict[str, float] = kwargs["logs"]
         if "loss" in logs:
-            self.record.samples_seen = state.global_step * args.train_batch_size * args.gradient_accumulation_steps
             names = {"loss": "train/loss", "grad_norm": "train/grad_norm", "learning_rate": "train/learning_rate"}
             row = {names[key]: float(value) for key, value in logs.items() if key in names}
             row |= {f"train/{name}": value for name, value in self.counter.throughput().items()}

@@ -26,7 +26,7 @@ def raise_if_disk_full(error: Exception, folder: Path) -> None:
         if not (checkpoint / TRAINER_STATE_NAME).exists():
             shutil.rmtree(checkpoint)
     raise ConfigError(
-        f"the disk of {folder} is full: a checkpoint could not be saved. The last good one is "
+        f"the disk of {folder} is full: the model could not be saved. The last good checkpoint is "
         f"{newest_checkpoint(folder)}. Make room, or set trainer.save_total_limit=1 or trainer.save_only_model=true, "
         f"then: python -m mmexp.resume {folder.parent}"
     ) from error

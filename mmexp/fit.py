@@ -43,7 +43,7 @@ def fit(
 
     Raises `Diverged` on a loss that is not a number, `ConfigError` where the disk is full.
     """
-    counter = Counter(model, record)
+    counter = Counter(model, len(split.rows), record)
     callbacks = [Announce(model, split, evaluator), counter, LogToRecord(record, counter), ProgressBar()]
     callbacks += optional_callbacks(experiment, record.run_dir)
     trainer = build_trainer(args, model, loss, training_columns(split), evaluator, callbacks)

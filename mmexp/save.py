@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from mmexp.checkpoints import raise_if_disk_full
+
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
@@ -22,8 +24,13 @@ def save_model(model: SentenceTransformer, folder: Path, truncate_dim: int | Non
     """Save the model, whole or not at all. Loaded again, it gives embeddings of `truncate_dim` dimensions."""
     temporary = folder.with_name(folder.name + ".partial")
     shutil.rmtree(temporary, ignore_errors=True)
-    with model.truncate_embeddings(truncate_dim):
-        model.save_pretrained(str(temporary))
+    try:
+        with model.truncate_embeddings(truncate_dim):
+            model.save_pretrained(str(temporary))
+    except Exception as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise_if_disk_full(error, folder.parent / "checkpoints")
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(temporary, folder)
     log.info("model saved in %s", folder)

@@ -16,14 +16,17 @@ SHORT = {
 MAX_LENGTH = 120
 
 
-def member_name(overrides: Sequence[str]) -> str:
-    """`["+experiment=a", "model.max_pixels=100", "seed=1"]` -> "px=100__seed=1". Safe as a file name and in a link."""
+def member_name(overrides: Sequence[str], command: Sequence[str]) -> str:
+    """Name a member by what the sweep varies: its overrides that do not stand in the command as they are.
+
+    `["+experiment=a", "model.max_pixels=100"]` of `["-m", "+experiment=a", "model.max_pixels=100,200"]` is "px=100".
+    Safe as a file name and in a link.
+    """
     parts = []
     for override in overrides:
-        key, _, value = override.lstrip("+~").partition("=")
-        if key in ("experiment", "hydra.sweep.dir", "output_root"):
-            continue
-        parts.append(f"{SHORT.get(key, key)}={value}")
+        if override not in command:
+            key, _, value = override.lstrip("+~").partition("=")
+            parts.append(f"{SHORT.get(key, key)}={value}")
     name = re.sub(r"[^\w.=+-]+", "-", "__".join(parts)).strip("-.")
     if len(name) <= MAX_LENGTH:
         return name or "default"

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import json
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
+# Before any library of the Hub is imported: nothing is downloaded, and nothing is kept between two runs of the tests.
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="mmexp-tests-")
+atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import pytest
-from PIL import Image, ImageDraw
+import pytest  # noqa: E402
+from PIL import Image, ImageDraw  # noqa: E402
 
 OCR_PAGES = Path(__file__).parents[2] / "shared" / "data" / "ocr_pages"
 

@@ -34,7 +34,6 @@ REQUIRED = {
 @pytest.fixture(scope="module", autouse=True)
 def hydra():
     register()
-    OmegaConf.register_new_resolver("member_name", member_name, replace=True)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield
     GlobalHydra.instance().clear()
@@ -135,9 +134,11 @@ def test_the_sweep_axes_are_single_keys_and_make_the_members_name():
     assert experiment.trainer["per_device_train_batch_size"] == 8
     assert experiment.model.max_pixels == 100000
     assert experiment.data.num_negatives == 2
-    assert member_name(["+experiment=vdr_2b", *overrides]) == "bs=8__px=100000__neg=2"
-    assert member_name(["data.path=/a/b c"]) == "data.path=-a-b-c"
-    assert len(member_name([f"trainer.key{n}={n}" for n in range(50)])) <= 120
+    command = ["mmexp", "-m", "+experiment=vdr_2b", "trainer.per_device_train_batch_size=8,16"]
+    assert member_name(["+experiment=vdr_2b", *overrides], command) == "bs=8__px=100000__neg=2"
+    assert member_name(["+experiment=vdr_2b"], command) == "default"
+    assert member_name(["data.path=/a/b c"], []) == "data.path=-a-b-c"
+    assert len(member_name([f"trainer.key{n}={n}" for n in range(50)], [])) <= 120
 
 
 @pytest.mark.parametrize(

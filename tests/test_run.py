@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from mmexp.__main__ import CONF
 from mmexp.experiment import register, to_experiment
 from mmexp.models.tiny_vlm import TinyVlm, write_checkpoint
 from mmexp.run import run
 from mmexp.schema import ConfigError
-from mmexp.sweep_names import member_name
 from tests.conftest import vdr_columns_rows, write_config, write_readme
 
 SMALL = [
@@ -30,7 +33,6 @@ SMALL = [
 
 def experiment_of(output_root: Path, *overrides: str):
     register()
-    OmegaConf.register_new_resolver("member_name", member_name, replace=True)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return to_experiment(compose("config", overrides=[*overrides, f"output_root={output_root}"]))
 
@@ -310,7 +312,7 @@ def test_resuming_with_another_config_is_refused(vdr_columns, tmp_path):
     ("overrides", "message"),
     [
         (
-            ["dims.matryoshka_dims=[64,32]", "dims=none"],
+            ["dims.halvings=0", "dims.matryoshka_dims=[64,32]"],
             r"dims\.matryoshka_dims=64 is larger than the model's embedding",
         ),
         (["data.num_negatives=5"], r"data\.num_negatives=5 is more than the data has"),
@@ -355,7 +357,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(vdr_columns, tmp_path, monk
 
     monkeypatch.setattr(torch, "save", fail_on_second_checkpoint)
     common = ["+experiment=vdr_2b", "model=tiny_vlm", *SMALL, *QUICK, "dims=halves", f"data.path={vdr_columns}"]
-    with pytest.raises(ConfigError, match=r"is full: a checkpoint could not be saved.*python -m mmexp\.resume"):
+    with pytest.raises(ConfigError, match=r"is full: the model could not be saved.*python -m mmexp\.resume"):
         run_in(tmp_path, *common)
     checkpoints = tmp_path / "run" / "checkpoints"
     assert [path.name for path in checkpoints.glob("checkpoint-*")] == ["checkpoint-1"]
@@ -380,6 +382,98 @@ def test_the_best_checkpoint_is_kept_when_asked_for(vdr_columns, tmp_path):
     ]
     assert len(set(evaluated[1:])) > 1
     assert result["final"]["ndcg@10"] == pytest.approx(max(evaluated[1:]), abs=1e-9)
+
+
+def test_early_stopping_ends_training_when_the_primary_metric_stops_rising(vdr_columns, tmp_path):
+    common = ["+experiment=vdr_2b", "model=tiny_vlm", *SMALL, "dims=halves", f"data.path={vdr_columns}"]
+    run_in(
+        tmp_path,
+        *common,
+        "early_stopping_patience=1",
+        "trainer.per_device_train_batch_size=4",
+        "trainer.num_train_epochs=3",
+        "trainer.eval_steps=1",
+        "trainer.save_steps=1",
+        "trainer.learning_rate=1e-12",
+    )
+    evaluated = [row["step"] for row in rows_of(tmp_path / "run") if "eval/ndcg@10" in row["metrics"]]
+    assert evaluated == [0, 1, 2]  # nothing is learned: the second evaluation is no better than the first
+
+
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_a_page_that_turns_out_bad_in_a_worker_is_named_in_one_line(tmp_path, split):
+    from datasets import Image as ImageFeature
+    from datasets import Value
+
+    folder = tmp_path / "data"
+    features = {"query": Value("string"), "image": ImageFeature(), "negative_0": ImageFeature()}
+    for config, first in (("train", 0), ("eval", 500)):
+        rows = vdr_columns_rows(8, 1, first)
+        if config == split:
+            rows["negative_0"][3]["bytes"] = rows["negative_0"][3]["bytes"][:150]
+        write_config(folder, config, rows, features)
+    write_readme(folder, ["train", "eval"])
+    common = ["+experiment=vdr_2b", "model=tiny_vlm", *SMALL, "dims=halves", f"data.path={folder}"]
+    common += ["trainer.per_device_train_batch_size=4"]
+    with pytest.raises(ConfigError, match=rf"page '{split}/3/negative_0' cannot be decoded") as raised:
+        run_in(tmp_path, *common)
+    assert "\n" not in str(raised.value)
+    (tmp_path / "run").rename(tmp_path / "failed")
+    skipped = run_in(tmp_path, *common, "data.on_bad_page=skip")
+    assert skipped["skipped_pages"] == [f"{split}/3/negative_0"]
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def command(folder: Path, *arguments: str, module: str = "mmexp") -> list[str]:
+    return [sys.executable, "-m", module, *arguments, f"output_root={folder}"]
+
+
+def tiny_command(folder: Path, *overrides: str) -> list[str]:
+    data = ["data.num_train_pages=60", "data.num_eval_pages=20", "dims=halves"]
+    return command(folder, "+experiment=vdr_tiny", *SMALL, *data, "trainer.per_device_train_batch_size=4", *overrides)
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def test_a_sweep_runs_its_members_one_after_another_in_named_folders(tmp_path):
+    overrides = ["-m", "data.num_negatives=0,2", "trainer.max_steps=2", "trainer.eval_strategy=no"]
+    subprocess.run(tiny_command(tmp_path, *overrides), cwd=tmp_path, env=environment(), check=True, timeout=300)
+    [sweep] = (tmp_path / "vdr_tiny").iterdir()
+    members = sorted(path for path in sweep.iterdir() if path.is_dir())
+    assert len(members) == 2
+    for member, negatives in zip(members, (0, 2), strict=True):
+        assert member.name == f"neg={negatives}"
+        assert json.loads((member / "result.json").read_text())["status"] == "finished"
+        assert f"num_negatives: {negatives}" in (member / "config.yaml").read_text()
+
+
+def test_a_run_that_was_killed_is_resumed_by_its_folder(tmp_path):
+    child = subprocess.Popen(
+        tiny_command(tmp_path, "trainer.eval_steps=5", "trainer.save_steps=5", "trainer.logging_steps=1"),
+        cwd=tmp_path,
+        env=environment(),
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 200
+    while not list(tmp_path.glob("vdr_tiny/*/checkpoints/checkpoint-5/trainer_state.json")):
+        assert child.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    [run_dir] = (tmp_path / "vdr_tiny").iterdir()
+    assert not (run_dir / "result.json").exists()
+    resume = [sys.executable, "-m", "mmexp.resume", str(run_dir)]
+    subprocess.run(resume, cwd=tmp_path, env=environment(), check=True, timeout=300)
+    assert json.loads((run_dir / "result.json").read_text())["status"] == "finished"
+    steps = [step for step, _ in losses_of(run_dir)]
+    assert steps == sorted(set(steps))
+    assert list((tmp_path / "vdr_tiny").iterdir()) == [run_dir]
 
 
 def test_an_upload_that_fails_is_a_warning(vdr_columns, tmp_path, caplog):

@@ -13,17 +13,19 @@ from mmexp.schema import ConfigError
 class BadPage(ConfigError):
     """A page whose bytes cannot be decoded. `page` is its document id."""
 
-    def __init__(self, page: str, reason: object) -> None:
-        # Both arguments go to the base class so that the error survives pickling on its way out of a data worker.
-        super().__init__(page, reason)
+    def __init__(self, message: str, page: str = "") -> None:
+        # A data worker's exception is made again, in the main process, from the text of its whole traceback.
+        super().__init__(message.rpartition("BadPage: ")[2].strip())
         self.page = page
 
-    def __str__(self) -> str:
-        page, reason = self.args
-        return (
-            f"page {page!r} cannot be decoded: {reason}. Repair or remove it, or leave out the rows that need such "
-            "pages with data.on_bad_page=skip."
-        )
+
+def bad_page(page: str, reason: object) -> BadPage:
+    """The error for a page that could not be decoded, with the remedy."""
+    return BadPage(
+        f"page {page!r} cannot be decoded: {reason}. Repair or remove it, or leave out the rows that need such pages "
+        "with data.on_bad_page=skip.",
+        page,
+    )
 
 
 class Cells(ABC):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import MISSING
 
 from mmexp.data import Data
-from mmexp.data.cells import BadPage, Cells, Values
+from mmexp.data.cells import Cells, Values, bad_page
 from mmexp.data.splits import Row, Split, hold_out_documents, merge_duplicates
 from mmexp.schema import ConfigError, did_you_mean, schema
 
@@ -93,7 +93,7 @@ class FolderPages(Cells):
             SyntaxError,
             RuntimeError,
         ) as error:  # what Pillow and PDFium raise on damaged files
-            raise BadPage(self.ids[index], error) from error
+            raise bad_page(self.ids[index], error) from error
 
     def encoded(self, index: int) -> bytes:
         file, number = self._pages[self.ids[index]]

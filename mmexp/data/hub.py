@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmexp.data.cells import BadPage, Cells
+from mmexp.data.cells import Cells, bad_page
 from mmexp.schema import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -24,14 +24,31 @@ def open_dataset(path: str, config: str | None, split: str, revision: str | None
             return datasets.Dataset.load_from_disk(str(folder))
         if (folder / "dataset_dict.json").exists():
             return datasets.DatasetDict.load_from_disk(str(folder))[split]
-        location = str(folder) if folder.is_dir() else path
-        return datasets.load_dataset(location, config, split=split, revision=revision)
+        if folder.is_dir():
+            return datasets.load_dataset(str(folder), config, split=split, cache_dir=_cache_of(folder))
+        return datasets.load_dataset(path, config, split=split, revision=revision)
     except (OSError, ValueError, KeyError) as error:  # datasets' own errors derive from these
         reason = str(error).splitlines()[0]
         raise ConfigError(
             f"data.path={path} (config {config}, split {split}) cannot be opened: {reason}. Give a Hub data set that "
             "can be reached, or a local folder."
         ) from error
+
+
+def _cache_of(folder: Path) -> str:
+    """A cache folder of its own for every state of a local folder.
+
+    In the cache that it chooses itself, `load_dataset` (datasets 5.2) takes two folders of one name for the same data,
+    and a folder whose files have changed for what it was.
+    """
+    import datasets
+    import xxhash
+
+    state = xxhash.xxh3_64(str(folder.resolve()).encode())
+    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+        facts = file.stat()
+        state.update(f"{file.relative_to(folder)} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+    return str(Path(datasets.config.HF_DATASETS_CACHE) / f"mmexp-{state.hexdigest()}")
 
 
 def require_columns(dataset: Dataset, columns: dict[str, str], path: str) -> None:
@@ -60,7 +77,7 @@ class ColumnCells(Cells):
         try:
             return self._views[column][row][column]
         except (OSError, ValueError, SyntaxError) as error:  # what image decoders raise on damaged files
-            raise BadPage(self.ids[index], error) from error
+            raise bad_page(self.ids[index], error) from error
 
     def encoded(self, index: int) -> bytes | memoryview:
         column, row = self._places[index]

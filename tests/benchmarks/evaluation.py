@@ -29,7 +29,9 @@ def against_seven_evaluators(folder: Path, num_rounds: int = 3) -> list[tuple[fl
         start = time.perf_counter()
         expected = ndcg_by_dimension(model, rows, DIMS)
         middle = time.perf_counter()
-        evaluator = Evaluator(source.build(seed=0).evaluation, DIMS, Encoder(default_workers()), document_batch_size=32)
+        evaluator = Evaluator(
+            source.build(seed=0).evaluation, DIMS, Encoder(default_workers(1)), document_batch_size=32
+        )
         found = evaluator.evaluate(model).metrics
         rounds.append((middle - start, time.perf_counter() - middle))
         assert all(abs(found[dim]["ndcg@10"] - expected[dim]) < 1e-6 for dim in DIMS)

@@ -55,7 +55,7 @@ def against_hand_tuned(folder: Path, num_rounds: int = 5) -> list[tuple[float, f
     """The best plain script: the same token budget and the same workers as ours."""
     data, model = write_data(folder / "data", NUM_ROWS, 8), write_model(folder / "model")
     tuned = {"mini_batch_num_tokens": TOKENS}
-    workers = {"dataloader_num_workers": default_workers(), "dataloader_persistent_workers": True}
+    workers = {"dataloader_num_workers": default_workers(1), "dataloader_persistent_workers": True}
     rounds = []
     for n in range(num_rounds):
         plain = plain_step(folder / f"a{n}", data, model, tuned, epochs=8, batch_sampler="batch_sampler", **workers)

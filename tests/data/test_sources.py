@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 from PIL import Image
@@ -103,6 +104,25 @@ def test_a_column_that_does_not_exist_is_named_with_the_nearest(vdr_columns):
 def test_a_data_set_that_cannot_be_reached_is_named():
     with pytest.raises(ConfigError, match=r"data\.path=nobody/nothing .* cannot be opened"):
         HubColumns(path="nobody/nothing", **COLUMNS).build(seed=0)
+
+
+def test_two_folders_of_one_name_and_a_folder_that_changes_are_never_mixed_up(tmp_path):
+    from datasets import Image as ImageFeature
+    from datasets import Value
+
+    features = {"query": Value("string"), "image": ImageFeature(), "negative_0": ImageFeature()}
+
+    def first_query(parent: str, first_page: int) -> str:
+        folder = tmp_path / parent / "data"
+        if folder.exists():
+            shutil.rmtree(folder)
+        write_config(folder, "train", vdr_columns_rows(4, 1, first_page), features)
+        write_readme(folder, ["train"])
+        return HubColumns(path=str(folder), train_config="train", eval_split="train").read(seed=0)[0].queries[0]
+
+    assert first_query("a", 0) == "what is on page 0"
+    assert first_query("b", 100) == "what is on page 100"
+    assert first_query("a", 200) == "what is on page 200"
 
 
 def test_arrow_on_disk_and_imagefolder_are_read_as_columns(tmp_path, vdr_columns):
