@@ -33,7 +33,8 @@ def run(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
         args = training_arguments(experiment, run_dir)
         set_seed(experiment.seed)
         data = experiment.data.build(experiment.seed)
-        check_batch_size(args, data.train)
+        if experiment.task is Task.train:
+            check_batch_size(args, data.train)
         known_dimension = experiment.model.embedding_dimension()
         if known_dimension is not None:
             experiment.dims.sizes(known_dimension)

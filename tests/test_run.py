@@ -329,6 +329,7 @@ def test_resuming_with_another_config_is_refused(vdr_columns, tmp_path):
 )
 def test_what_cannot_be_is_refused_and_the_run_folder_says_so(vdr_columns, tmp_path, overrides, message):
     common = ["+experiment=vdr_2b", "model=tiny_vlm", *SMALL, "dims=halves", f"data.path={vdr_columns}"]
+    common += ["trainer.per_device_train_batch_size=4"]
     with pytest.raises(ConfigError, match=message):
         run_in(tmp_path, *common, *overrides)
     result = json.loads((tmp_path / "run" / "result.json").read_text())
@@ -453,14 +454,14 @@ def test_a_sweep_runs_its_members_one_after_another_in_named_folders(tmp_path):
 
 def test_a_run_that_was_killed_is_resumed_by_its_folder(tmp_path):
     child = subprocess.Popen(
-        tiny_command(tmp_path, "trainer.eval_steps=5", "trainer.save_steps=5", "trainer.logging_steps=1"),
+        tiny_command(tmp_path, "trainer.eval_strategy=no", "trainer.save_steps=2", "trainer.max_steps=8"),
         cwd=tmp_path,
         env=environment(),
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 200
-    while not list(tmp_path.glob("vdr_tiny/*/checkpoints/checkpoint-5/trainer_state.json")):
+    while not list(tmp_path.glob("vdr_tiny/*/checkpoints/checkpoint-2/trainer_state.json")):
         assert child.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -473,6 +474,7 @@ def test_a_run_that_was_killed_is_resumed_by_its_folder(tmp_path):
     assert json.loads((run_dir / "result.json").read_text())["status"] == "finished"
     steps = [step for step, _ in losses_of(run_dir)]
     assert steps == sorted(set(steps))
+    assert steps[-1] == 8
     assert list((tmp_path / "vdr_tiny").iterdir()) == [run_dir]
 
 
