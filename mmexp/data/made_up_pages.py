@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mmexp.data import Data
 from mmexp.data.cells import Cells, Values
-from mmexp.data.page_drawing import CHARTS, COLORS, PLACES, TOPICS, PageContent, draw_page
+from mmexp.data.page_drawing import BANNERS, CHART_COLORS, CHARTS, PLACES, TABLE_COLORS, TOPICS, PageContent, draw_page
 from mmexp.data.splits import Row, Split
 from mmexp.schema import ConfigError, schema
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 # What a question asks of a page, and the values it may have. Siblings differ in one of those with enough values.
 ASKED: dict[str, Sequence[str]] = {
     "topic": TOPICS,
-    "banner": tuple(COLORS),
+    "banner": tuple(BANNERS),
     "chart": CHARTS,
-    "chart_color": tuple(COLORS),
-    "table_color": tuple(COLORS),
+    "chart_color": tuple(CHART_COLORS),
+    "table_color": tuple(TABLE_COLORS),
     "place": PLACES,
 }
 SIBLINGS = 5
@@ -31,7 +31,7 @@ QUESTIONS = (
     "Which {topic} report under a {banner} banner has a {chart_color} {chart} chart {place} a {table_color} table?",
     "Show me the {chart_color} {chart} chart {place} the {table_color} table on the {topic} page with {banner} banner.",
     "I am looking for {topic}: {banner} banner, {chart_color} {chart} chart {place} a {table_color} table.",
-    "Find the {topic} page whose {chart} chart, {place} the {table_color} table, is {chart_color}? {banner} banner.",
+    "Find the {topic} page whose {chart} chart, {place} the {table_color} table, is {chart_color}. {banner} banner.",
 )
 
 

@@ -58,13 +58,13 @@ class TinyVlm(HubModel):
     hidden_size: int = 128
     """Size of the language model's hidden states, which is the size of the embeddings."""
 
-    num_layers: int = 3
+    num_layers: int = 2
     """Layers of the language model."""
 
-    vision_hidden_size: int = 96
+    vision_hidden_size: int = 64
     """Size of the vision tower's hidden states."""
 
-    vision_num_layers: int = 3
+    vision_num_layers: int = 2
     """Layers of the vision tower."""
 
     def embedding_dimension(self) -> int:
@@ -106,7 +106,8 @@ def train_tokenizer() -> PreTrainedTokenizerBase:
     trainer = trainers.BpeTrainer(
         vocab_size=1024, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
-    texts = [*QUESTIONS, *(f"{value} a {value}" for values in ASKED.values() for value in values)] * 2
+    words = [value for values in ASKED.values() for value in values]
+    texts = [*QUESTIONS, *(f"{word} a {word}" for word in words), "user\n", "assistant\n"] * 2
     tokenizer.train_from_iterator(texts, trainer)
     return Qwen2Tokenizer(
         tokenizer_object=tokenizer,
