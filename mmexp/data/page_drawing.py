@@ -42,8 +42,9 @@ TOPICS = ("Energy", "Coffee", "Rail", "Tourism")
 CHARTS = ("bar", "line", "pie", "area", "ring")
 PLACES = ("above", "below")
 BODY_TEXT = (
-    "the annual report shows that output in most regions grew while costs fell and demand stayed firm over "
-    "several quarters despite weaker trade new capacity came online and prices moved within a narrow range as analysts expected"
+    "the annual report shows that output in most regions grew while costs "
+    "fell and demand stayed firm over several quarters despite weaker trade new "
+    "capacity came online and prices moved within a narrow range as analysts expected"
 )
 NUM_LINES = 64
 # Heavy strokes, in pixels: the tiny model reads a page at about two thirds of its size.
