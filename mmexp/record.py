@@ -41,8 +41,8 @@ ByDim = dict[int, dict[str, float]]
 SETUP = "setup"
 
 
-class Preempted(BaseException):
-    """SIGTERM arrived: the machine is wanted back."""
+class Preempted(SystemExit):
+    """SIGTERM arrived: the machine is wanted back. Exits as the shell reports a signal, with 128 + its number."""
 
 
 class Diverged(RuntimeError):
@@ -301,7 +301,7 @@ def write_whole(file: Path, text: str) -> None:
 
 
 def _preempt(signum: int, frame: FrameType | None) -> None:
-    raise Preempted("SIGTERM")
+    raise Preempted(128 + signum)
 
 
 def _status(error: BaseException) -> str:

@@ -38,8 +38,11 @@ class TrackioView:
             self._run.log(metrics, step=step)
 
     def finish(self) -> None:
+        """End the run, so that the next one in this process starts clean."""
         if self._run is not None:
-            self._run.finish()
+            import trackio
+
+            trackio.finish()
             self._run = None
 
 

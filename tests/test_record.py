@@ -133,7 +133,7 @@ def test_every_logged_row_survives_a_kill_and_sigterm_leaves_a_result(tmp_path, 
     assert child.stdout is not None
     assert child.stdout.readline().strip() == "logged"
     child.send_signal(sent)
-    child.wait(30)
+    assert child.wait(30) == (128 + sent if sent == signal.SIGTERM else -sent)
     assert [line["step"] for line in lines_of(tmp_path / "run")] == [1, 2, 3, 4, 5]
     if sent == signal.SIGTERM:
         assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "preempted"
