@@ -42,6 +42,7 @@ def compose_and_launch(config: DictConfig) -> float:
     try:
         return experiment.launch.launch(experiment, run_dir, list(hydra_config.overrides.task))
     except ConfigError as error:
+        discard(run_dir)
         complain(str(error))
 
 

@@ -128,4 +128,7 @@ def visible_gpus() -> list[int] | None:
             "energy: the GPUs of CUDA_VISIBLE_DEVICES=%s cannot be looked up (%s); all GPUs are booked", visible, error
         )
         return None
-    return [n for n, uuid in enumerate(uuids) if any(uuid.startswith(part.strip()) for part in visible.split(","))]
+    found = [n for n, uuid in enumerate(uuids) if any(uuid.startswith(part.strip()) for part in visible.split(","))]
+    if not found:
+        log.warning("energy: CUDA_VISIBLE_DEVICES=%s names no whole GPU; all GPUs are booked", visible)
+    return found or None

@@ -65,9 +65,9 @@ class Record:
         self._last_step = 0
 
     def __enter__(self) -> Record:
-        self._open_folder()
         self._started = datetime.now(UTC)
-        self._meter = EnergyMeter(self.experiment.tracking)
+        self._meter = EnergyMeter(self.experiment.tracking)  # first, so that a grid it refuses leaves no run behind
+        self._open_folder()
         self._mark = time.perf_counter(), self._meter.read()
         self._trackio = self._show_in_trackio()
         self._metrics = (self.run_dir / "metrics.jsonl").open("a", buffering=1, encoding="utf-8")
@@ -123,7 +123,7 @@ class Record:
         self._logged.add(signature)
         self._last_step = max(self._last_step, step if "matryoshka/" not in signature[1] else 0)
         self._book()
-        row = {**metrics, **self._cost()}
+        row = {**{name: float(value) for name, value in metrics.items()}, **self._cost()}
         totals = {
             "samples_seen": self.samples_seen,
             "seconds": self._seconds,
@@ -259,7 +259,7 @@ class Record:
         (self.run_dir / "result.json").unlink(missing_ok=True)
         if not (self.run_dir / "metrics.jsonl").exists():
             return
-        rows = [json.loads(line) for line in (self.run_dir / "metrics.jsonl").read_text().splitlines()]
+        rows = whole_rows(self.run_dir / "metrics.jsonl")
         for row in rows:
             names = [name for name in row["metrics"] if not name.startswith("x/")]
             self._logged.add((row["step"], " ".join(sorted(names))))
@@ -288,6 +288,15 @@ def plain_config(experiment: Experiment) -> dict[str, Any]:
     container = OmegaConf.to_container(OmegaConf.structured(experiment), enum_to_str=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
+
+
+def whole_rows(file: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl. A last line that a power cut has torn is cut off the file."""
+    content = file.read_bytes()
+    complete = content[: content.rfind(b"\n") + 1]
+    if len(complete) < len(content):
+        os.truncate(file, len(complete))
+    return [json.loads(line) for line in complete.splitlines()]
 
 
 def write_whole(file: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -49,7 +50,9 @@ class Tracking:
                 "country's ISO-3166 code) or tracking.grid=174 (g CO2e per kWh), or put `tracking: {grid: ESP}` into "
                 "conf/local/default.yaml once; tracking.codecarbon=false or tracking=none measures no energy."
             )
-        if self.codecarbon and self.carbon_intensity is None and not _looks_like_country(str(self.grid)):
+        intensity = self.carbon_intensity
+        is_intensity = intensity is not None and 0 <= intensity < math.inf
+        if self.codecarbon and not is_intensity and not _looks_like_country(str(self.grid)):
             raise ConfigError(
                 f"tracking.grid={self.grid} is neither a country code of three capital letters nor a number of g CO2e "
                 "per kWh. Use one such as ESP, or 174."

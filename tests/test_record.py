@@ -95,6 +95,24 @@ def test_a_resumed_run_carries_its_totals_on_and_repeats_no_step(tmp_path):
     assert lines[2]["metrics"]["x/samples_seen"] == 64
 
 
+def test_a_line_that_a_power_cut_has_torn_does_not_stop_a_resume(tmp_path):
+    with pytest.raises(KeyboardInterrupt), record_in(tmp_path) as record:
+        record.log({"train/loss": 1.0}, step=1)
+        raise KeyboardInterrupt
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"time": "2026-')
+    with record_in(tmp_path, "resume=true") as record:
+        record.log({"train/loss": 0.9}, step=2)
+    assert [line["step"] for line in lines_of(tmp_path)] == [1, 2]
+
+
+def test_a_grid_that_is_refused_leaves_no_run_behind(tmp_path):
+    record = record_in(tmp_path, "tracking.codecarbon=true", "tracking.grid=ESX")
+    with pytest.raises(ConfigError, match=r"tracking\.grid=ESX"), record:
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_holds_a_run_is_not_written_over(tmp_path):
     with record_in(tmp_path) as record:
         record.log({"train/loss": 1.0}, step=1)
@@ -219,7 +237,10 @@ def test_energy_that_is_off_reads_zero():
 
 @pytest.mark.parametrize(
     ("grid", "message"),
-    [(None, r"tracking\.grid is not set.*tracking\.grid=ESP"), ("Spain", "neither a country code"), ("esp", "neither")],
+    [
+        (None, r"tracking\.grid is not set.*tracking\.grid=ESP"),
+        *((g, "neither a country") for g in ("Spain", "esp", "-5", "nan")),
+    ],
 )
 def test_a_grid_that_is_missing_or_no_code_is_refused_at_once(grid, message):
     with pytest.raises(ConfigError, match=message):
