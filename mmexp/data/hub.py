@@ -70,7 +70,15 @@ class ColumnCells(Cells):
         self._places = places
         columns = dict.fromkeys(column for column, _ in places)
         self._views = {column: dataset.select_columns([column]) for column in columns}
-        self._arrow = {column: _encoded_column(dataset, column) for column in columns}
+        self._arrow = {column: _encoded_column(view, column) for column, view in self._views.items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the columns' bytes: a data set pickles as the path of its file, Arrow arrays as all that they hold."""
+        return {name: value for name, value in vars(self).items() if name != "_arrow"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._arrow = {column: _encoded_column(view, column) for column, view in self._views.items()}
 
     def __getitem__(self, index: int) -> Any:
         column, row = self._places[index]
