@@ -58,16 +58,23 @@ def versions() -> dict[str, str | None]:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit of the checkout that holds `folder`, and a hash of what differs from it. None outside a checkout."""
+    """Commit of the checkout that holds `folder`, and a hash of what differs from it. None outside a checkout.
 
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
+    The whole checkout counts, files that git does not know yet included: a new YAML changes a run as much as an edit.
+    """
+
+    def git(*arguments: str) -> bytes:
+        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=True).stdout
 
     try:
-        commit, difference = git("rev-parse", "HEAD"), git("diff", "HEAD", "--", ".")
+        root = Path(git("rev-parse", "--show-toplevel").decode().strip())
+        folder = root
+        commit, difference = git("rev-parse", "HEAD").decode().strip(), git("diff", "HEAD", "--binary")
+        new_files = git("ls-files", "--others", "--exclude-standard", "-z").split(b"\0")[:-1]
     except (OSError, subprocess.CalledProcessError):
         return None
-    digest = hashlib.sha256(difference.encode()).hexdigest()[:16] if difference else None
-    return {"commit": commit, "has_local_changes": bool(difference), "diff_sha256": digest}
+    digest = hashlib.sha256(difference)
+    for name in new_files:
+        digest.update(name + b"\0" + hashlib.sha256((root / os.fsdecode(name)).read_bytes()).digest())
+    changed = bool(difference or new_files)
+    return {"commit": commit, "has_local_changes": changed, "diff_sha256": digest.hexdigest()[:16] if changed else None}

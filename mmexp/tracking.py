@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from enum import Enum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
-from mmexp.schema import ConfigError, schema
+from mmexp.schema import ConfigError, did_you_mean, schema
 
 
 class EnergyMode(Enum):
@@ -43,29 +47,42 @@ class Tracking:
     """Hugging Face Space to copy the Trackio project to at the end, private, such as me/mmexp. null: it stays here."""
 
     def check(self) -> None:
-        """Raise `ConfigError` where energy is to be measured and no grid is known."""
+        """Raise `ConfigError` where energy is to be measured and the grid is not known."""
         if self.codecarbon and self.grid is None:
             raise ConfigError(
                 "tracking.grid is not set, and CO2 cannot be computed without it. Type tracking.grid=ESP (your "
                 "country's ISO-3166 code) or tracking.grid=174 (g CO2e per kWh), or put `tracking: {grid: ESP}` into "
                 "conf/local/default.yaml once; tracking.codecarbon=false or tracking=none measures no energy."
             )
-        intensity = self.carbon_intensity
-        is_intensity = intensity is not None and 0 <= intensity < math.inf
-        if self.codecarbon and not is_intensity and not _looks_like_country(str(self.grid)):
-            raise ConfigError(
-                f"tracking.grid={self.grid} is neither a country code of three capital letters nor a number of g CO2e "
-                "per kWh. Use one such as ESP, or 174."
-            )
+        if self.codecarbon and self.carbon_intensity is None:
+            _check_country(str(self.grid))
 
     @property
     def carbon_intensity(self) -> float | None:
         """The grid in g CO2e per kWh where it is given as a number."""
         try:
-            return float(self.grid) if self.grid is not None else None
+            intensity = float(self.grid or "")
         except ValueError:
             return None
+        return intensity if math.isfinite(intensity) and intensity >= 0 else None
 
 
-def _looks_like_country(grid: str) -> bool:
-    return len(grid) == 3 and grid.isascii() and grid.isalpha() and grid.isupper()
+def _check_country(code: str) -> None:
+    """CodeCarbon takes the world's average for a country that it does not know, without a word."""
+    package = find_spec("codecarbon")
+    assert package is not None
+    assert package.origin is not None
+    # Read without importing the package, which takes a second or two.
+    countries = json.loads((Path(package.origin).parent / "data/private_infra/global_energy_mix.json").read_text())
+    if code not in countries:
+        raise ConfigError(
+            f"tracking.grid={code} is no grid.{_nearest_country(code, countries)} Use a country's ISO-3166 code, three "
+            "capital letters such as ESP, or the grid's intensity in g CO2e per kWh, such as 174."
+        )
+
+
+def _nearest_country(word: str, countries: dict[str, Any]) -> str:
+    """ " Did you mean 'ESP'?" for esp, Spain or ESX; "" where nothing is near."""
+    codes = {country["country_name"].lower(): code for code, country in countries.items()}
+    code = codes.get(word.lower(), word.upper())
+    return f" Did you mean {code!r}?" if code in countries else did_you_mean(code, countries)

@@ -9,9 +9,14 @@ import json
 import logging
 import os
 import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
+
+from mmexp.run_files import read_rows, write_whole
 
 if TYPE_CHECKING:
     from mmexp.experiment import Experiment
@@ -26,16 +31,21 @@ REMOTE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL", "TRACKIO_BUCKET_ID", "TRACKI
 class TrackioView:
     """Shows one run in the local dashboard. A failure of Trackio is a warning: metrics.jsonl holds the truth."""
 
-    def __init__(self, project: str, name: str, group: str, config: dict[str, Any]) -> None:
+    def __init__(self, identity: dict[str, Any], rows: Sequence[dict[str, Any]] = ()) -> None:
+        """Go on with a run, anew with `rows` where given: what Trackio lost when it was killed is there again."""
         self._run: Any = None
         try:
-            self._run = _init_locally(project, name, group, config)
+            self._run = _init_locally(**identity, anew=bool(rows))
         except Exception as error:  # the dashboard must not fail a run, whatever it raises
             log.warning("tracking.trackio: the run is not shown in Trackio (%s)", error)
+        for row in rows:
+            self.log(row)
 
-    def log(self, metrics: dict[str, float], step: int) -> None:
-        if self._run is not None:
-            self._run.log(metrics, step=step)
+    def log(self, row: dict[str, Any]) -> None:
+        """Show one row of metrics.jsonl."""
+        metrics = {name: value for name, value in row["metrics"].items() if value is not None}
+        if self._run is not None and row["metrics"]:
+            self._run.log(metrics, step=row["step"])
 
     def finish(self) -> None:
         """End the run, so that the next one in this process starts clean."""
@@ -46,27 +56,72 @@ class TrackioView:
             self._run = None
 
 
-def _init_locally(project: str, name: str, group: str, config: dict[str, Any]) -> Any:
-    import huggingface_hub
+def _init_locally(run_id: str, project: str, anew: bool, **arguments: Any) -> Any:
+    with _offline():
+        import trackio
+
+        if anew:
+            _delete(project, run_id)
+        run = trackio.init(project, **arguments, resume="never", embed=False, auto_log_gpu=False, auto_log_cpu=False)
+    # Names are not unique, so `resume` by name could take up another run. Rows are filed under the id they come with.
+    run.id = run_id
+    return run
+
+
+def _delete(project: str, run_id: str) -> None:
     import trackio
+
+    with suppress(ValueError):  # there is no such project yet
+        for run in trackio.Api().runs(project):
+            if run.id == run_id:
+                run.delete()
+
+
+def is_rewritable() -> bool:
+    """Whether rows can be deleted as soon as they are logged: not on a network's file system, where Trackio leaves them
+    in an inbox until a dashboard starts."""
+    from trackio.utils import get_storage_mode
+
+    return get_storage_mode() == "sqlite"
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Nothing leaves this machine: not by Trackio's variables, and not by its question to the Hub who we are, which it
+    asks where there is a token, and waits for ever for the answer where a network swallows it."""
+    import huggingface_hub
 
     if remote := [variable for variable in REMOTE if os.environ.get(variable)]:
         log.warning("%s ignored: a run is tracked here; tracking.push_to_space copies it at the end", ", ".join(remote))
     kept = {variable: value for variable, value in os.environ.items() if variable not in REMOTE}
-    # Offline for as long as `init` runs: with a Hub token it would ask the Hub who we are, and wait for ever where a
-    # network swallows the question.
-    offline = patch.object(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with patch.dict(os.environ, kept, clear=True), offline:
-        return trackio.init(
-            project,
-            name=name,
-            group=group,
-            config=config,
-            resume="allow",
-            embed=False,
-            auto_log_gpu=False,
-            auto_log_cpu=False,
-        )
+    with (
+        patch.dict(os.environ, kept, clear=True),
+        patch.object(huggingface_hub.constants, "HF_HUB_OFFLINE", True),
+    ):
+        yield
+
+
+def identify(run_dir: Path, experiment: Experiment, plain: dict[str, Any]) -> dict[str, Any]:
+    """Who the run is in the dashboard, kept in trackio.json: a resumed run is the same run."""
+    file = run_dir / "trackio.json"
+    if file.exists():
+        return json.loads(file.read_text())
+    tracking = experiment.tracking
+    identity = {
+        "run_id": uuid.uuid4().hex,
+        "project": tracking.project,
+        "name": run_name(run_dir),
+        "group": tracking.group or _sweep(run_dir) or experiment.name,
+        "config": dashboard_config(experiment, plain),
+    }
+    write_whole(file, json.dumps(identity, indent=2))
+    return identity
+
+
+def _sweep(run_dir: Path) -> str | None:
+    """The name of the sweep that the run is a member of: its folder, which Hydra marks."""
+    folder = run_dir.resolve().parent
+    return f"{folder.parent.name}__{folder.name}" if (folder / "multirun.yaml").exists() else None
 
 
 def dashboard_config(experiment: Experiment, plain: dict[str, Any]) -> dict[str, Any]:
@@ -87,7 +142,7 @@ def dashboard_config(experiment: Experiment, plain: dict[str, Any]) -> dict[str,
 
 
 def run_name(run_dir: Path) -> str:
-    """The run's name in the dashboard, from its folder below the output root: unique, and safe in paths and links."""
+    """The run's name in the dashboard, from its folder below the output root: safe in paths and links."""
     parts = run_dir.resolve().parts[-3:]
     return "__".join(parts).replace(",", "_").replace("/", "_")
 
@@ -105,19 +160,12 @@ def push_project(tracking: Tracking) -> None:
 
 
 def rebuild(run_dir: Path) -> None:
-    """Make the Trackio run of a run folder again. A run of that name that is there already is deleted first."""
-    import trackio
+    """Make the Trackio run of a run folder again, in place of the one that is there."""
+    from trackio.fragments import import_inbox_dir
 
+    import_inbox_dir()  # what lies there could not be deleted
     identity = json.loads((run_dir / "trackio.json").read_text())
-    for run in trackio.Api().runs(identity["project"]):
-        if run.name == identity["name"]:
-            run.delete()
-    view = TrackioView(**identity)
-    with (run_dir / "metrics.jsonl").open() as lines:
-        for line in lines:
-            row = json.loads(line)
-            view.log(row["metrics"], row["step"])
-    view.finish()
+    TrackioView(identity, read_rows(run_dir / "metrics.jsonl")).finish()
 
 
 if __name__ == "__main__":

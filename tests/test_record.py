@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from mmexp.energy import Energy, EnergyMeter, visible_gpus
+from mmexp.energy import Energy
+from mmexp.ledger import Ledger
 from mmexp.record import Record
 from mmexp.schema import ConfigError
-from mmexp.tracking import EnergyMode, Tracking
 from tests.test_run import experiment_of
 
 METRICS = {"ndcg@10": 0.5, "mrr@10": 0.4}
@@ -50,6 +51,7 @@ def test_a_finished_run_has_its_results_and_logs_final_once(tmp_path):
     assert result["status"] == "finished"
     assert result["by_dim"]["4"] == {"baseline": {"ndcg@10": 0.1}, "final": METRICS}
     assert (result["baseline"], result["final"], result["peak_memory_bytes"]) == ({"ndcg@10": 0.2}, METRICS, 123)
+    assert result["delta"] == pytest.approx(0.3)
     final = [line for line in lines_of(tmp_path) if "final/ndcg@10" in line["metrics"]]
     assert len(final) == 1
     assert final[0]["metrics"]["final/delta"] == pytest.approx(0.3)
@@ -92,25 +94,87 @@ def test_a_resumed_run_carries_its_totals_on_and_repeats_no_step(tmp_path):
         record.finish(None, {8: METRICS})
     lines = lines_of(tmp_path)
     assert [line["step"] for line in lines if "train/loss" in line["metrics"]] == [1, 2, 3]
-    assert lines[2]["metrics"]["x/samples_seen"] == 64
+    resumed = next(line for line in lines if line["step"] == 3)
+    assert resumed["metrics"]["x/samples_seen"] == 64
+    assert json.loads((tmp_path / "result.json").read_text())["num_resumes"] == 1
 
 
-def test_a_line_that_a_power_cut_has_torn_does_not_stop_a_resume(tmp_path):
+def test_time_after_the_last_row_of_an_interrupted_run_is_carried_on(tmp_path):
+    with pytest.raises(KeyboardInterrupt), record_in(tmp_path) as record, record.phase("train"):
+        record.log({"train/loss": 1.0}, step=1)
+        time.sleep(0.3)
+        raise KeyboardInterrupt
+    with record_in(tmp_path, "resume=true") as record:
+        assert record.seconds("train") >= 0.3
+
+
+def test_a_line_cut_off_by_a_kill_is_left_out_and_the_run_goes_on(tmp_path):
     with pytest.raises(KeyboardInterrupt), record_in(tmp_path) as record:
         record.log({"train/loss": 1.0}, step=1)
         raise KeyboardInterrupt
-    with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"time": "2026-')
+    with (tmp_path / "metrics.jsonl").open("a") as stream:
+        stream.write('{"time": "20')
     with record_in(tmp_path, "resume=true") as record:
         record.log({"train/loss": 0.9}, step=2)
-    assert [line["step"] for line in lines_of(tmp_path)] == [1, 2]
+    assert [line["step"] for line in lines_of(tmp_path) if line["metrics"]] == [1, 2]
 
 
-def test_a_grid_that_is_refused_leaves_no_run_behind(tmp_path):
-    record = record_in(tmp_path, "tracking.codecarbon=true", "tracking.grid=ESX")
-    with pytest.raises(ConfigError, match=r"tracking\.grid=ESX"), record:
+def test_results_are_logged_once_also_when_the_run_is_interrupted_after_them(tmp_path):
+    with pytest.raises(KeyboardInterrupt), record_in(tmp_path) as record:
+        record.log({"train/loss": 1.0}, step=7)
+        record.finish(None, {8: METRICS})
+        raise KeyboardInterrupt
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["status"], result["final"]) == ("finished", METRICS)
+    with record_in(tmp_path, "resume=true") as record:
+        record.finish(None, {8: METRICS}, {"samples_per_second": 3.0})
+    final = [line["step"] for line in lines_of(tmp_path) if "final/ndcg@10" in line["metrics"]]
+    assert final == [7]
+
+
+def test_numbers_of_numpy_and_torch_are_logged(tmp_path):
+    import numpy
+    import torch
+
+    with record_in(tmp_path) as record:
+        record.log({"a": numpy.float32(0.5), "b": torch.tensor(2)}, step=1)
+    metrics = lines_of(tmp_path)[0]["metrics"]
+    assert (metrics["a"], metrics["b"]) == (0.5, 2.0)
+
+
+def test_other_ranks_than_the_first_keep_time_and_write_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "3")
+    with record_in(tmp_path) as record:
+        with record.phase("train"):
+            time.sleep(0.05)
+        record.log({"train/loss": 1.0}, step=1)
+        assert record.seconds("train") >= 0.05
+        assert record.finish(None, {8: METRICS}) == 0.5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_energy_of_a_phase_within_a_phase_counts_once():
+    readings = iter([0.0, 1.0, 3.0, 7.0, 15.0])
+    ledger = Ledger(lambda: Energy(gpu_kwh=next(readings)))
+    with ledger.phase("train"), ledger.phase("evaluation"):
         pass
-    assert not list(tmp_path.iterdir())
+    assert ledger.energy is not None
+    assert {phase: energy.gpu_kwh for phase, energy in ledger.energy.items()} == {
+        "setup": 1.0,
+        "train": 2.0 + 8.0,
+        "evaluation": 4.0,
+    }
+
+
+def test_energy_is_unknown_rather_than_too_small_once_it_cannot_be_read():
+    readings = iter([Energy(), Energy(cpu_kwh=1.0), None])
+    ledger = Ledger(lambda: next(readings))
+    ledger.book()
+    assert ledger.cost()["x/energy_kwh"] == 1.0
+    ledger.book()
+    assert ledger.totals()["energy"] is None
+    assert "x/energy_kwh" not in ledger.cost()
+    assert Ledger(lambda: Energy(), carried=ledger.totals()).energy is None
 
 
 def test_a_folder_that_holds_a_run_is_not_written_over(tmp_path):
@@ -118,7 +182,23 @@ def test_a_folder_that_holds_a_run_is_not_written_over(tmp_path):
         record.log({"train/loss": 1.0}, step=1)
     with pytest.raises(ConfigError, match="holds a run already"), record_in(tmp_path):
         pass
-    assert len(lines_of(tmp_path)) == 1
+    assert [line["step"] for line in lines_of(tmp_path) if line["metrics"]] == [1]
+
+
+def test_a_run_that_failed_before_its_first_row_can_be_started_again_in_its_folder(tmp_path):
+    with pytest.raises(ValueError, match="no such data"), record_in(tmp_path):
+        raise ValueError("no such data")
+    with record_in(tmp_path, "data.num_negatives=0") as record:
+        record.finish(None, {8: METRICS})
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "finished"
+
+
+def test_energy_that_cannot_be_measured_leaves_no_run_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr("codecarbon.OfflineEmissionsTracker._ensure_hardware_ready", lambda self: 1 / 0)
+    record = record_in(tmp_path, "tracking.codecarbon=true", "tracking.grid=ESP")
+    with pytest.raises(ConfigError, match="CodeCarbon did not start"), record:
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
@@ -129,76 +209,99 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
         pass
 
 
-CHILD = """
-import sys, time
-from pathlib import Path
-from tests.test_record import record_in
-folder = Path(sys.argv[1])
-with record_in(folder) as record, record.phase("train"):
-    for step in range(1, 1000):
-        record.log({"train/loss": 1.0}, step=step)
-        if step == 5:
-            print("logged", flush=True)
-            time.sleep(60)
-"""
+def log_five_rows(folder: Path) -> None:
+    with record_in(folder) as record, record.phase("train"):
+        for step in range(1, 6):
+            record.log({"train/loss": 1.0}, step=step)
+        time.sleep(60)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
 def test_every_logged_row_survives_a_kill_and_sigterm_leaves_a_result(tmp_path, sent):
-    root = Path(__file__).parents[1]
-    command = [sys.executable, "-c", CHILD, str(tmp_path / "run")]
-    child = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    assert child.stdout.readline().strip() == "logged"
-    child.send_signal(sent)
-    assert child.wait(30) == (128 + sent if sent == signal.SIGTERM else -sent)
-    assert [line["step"] for line in lines_of(tmp_path / "run")] == [1, 2, 3, 4, 5]
+    child = multiprocessing.get_context("fork").Process(target=log_five_rows, args=(tmp_path,))
+    child.start()
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "metrics.jsonl").exists() or len(lines_of(tmp_path)) < 5:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert child.pid is not None
+    os.kill(child.pid, sent)
+    child.join(30)
+    assert child.exitcode == (128 + sent if sent == signal.SIGTERM else -sent)
+    assert [line["step"] for line in lines_of(tmp_path) if line["metrics"]] == [1, 2, 3, 4, 5]
     if sent == signal.SIGTERM:
-        assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "preempted"
+        assert json.loads((tmp_path / "result.json").read_text())["status"] == "preempted"
     else:
-        assert not (tmp_path / "run" / "result.json").exists()
+        assert not (tmp_path / "result.json").exists()
 
 
 TRACKIO = """
-import json, sys
+import json, os, shutil, signal, sys
 from pathlib import Path
-import trackio
+import pytest, trackio
 from trackio.sqlite_storage import SQLiteStorage
 from mmexp.trackio_view import rebuild, run_name
 from tests.test_run import experiment_of
 from mmexp.record import Record
 
 folder = Path(sys.argv[1])
-folder.mkdir(parents=True)
 overrides = ["+experiment=vdr_tiny", "tracking.codecarbon=false", "tracking.project=test"]
-with Record(folder, experiment_of(folder, *overrides), overrides) as record:
-    record.log({"eval/ndcg@10": 0.1}, step=0)
-    record.log({"train/loss": 2.0}, step=1)
-    record.finish({8: {"ndcg@10": 0.1}}, {8: {"ndcg@10": 0.5}})
+
+def record(*more):
+    folder.mkdir(parents=True, exist_ok=True)
+    return Record(folder, experiment_of(folder, *overrides, *more), overrides)
 
 def shown():
-    [run] = list(trackio.Api().runs("test"))
-    rows = SQLiteStorage.get_logs("test", run.name)
-    return run.name, run.config, [{k: v for k, v in row.items() if k != "timestamp"} for row in rows]
+    runs = list(trackio.Api().runs("test"))
+    rows = [SQLiteStorage.get_logs("test", run.name, run_id=run.id) for run in runs]
+    return runs, [[{k: v for k, v in row.items() if k != "timestamp"} for row in of_run] for of_run in rows]
 
-name, config, rows = shown()
-assert name == run_name(folder), name
-assert config["num_negatives"] == 1 and config["experiment"] == "vdr_tiny" and config["cfg"]["seed"] == 42
-assert [row["step"] for row in rows] == [0, 1, 1], rows
+with pytest.raises(KeyboardInterrupt), record() as first:
+    first.log({"eval/ndcg@10": 0.1}, step=0)
+    first.log({"train/loss": float("nan"), "train/grad_norm": 1.0}, step=1)
+    raise KeyboardInterrupt
+# As after kill -9: what Trackio had not written yet is in the folder alone.
+line = json.loads((folder / "metrics.jsonl").read_text().splitlines()[1])
+line["step"] = 2
+with (folder / "metrics.jsonl").open("a") as stream:
+    stream.write(json.dumps(line) + chr(10))
+
+with record("resume=true") as resumed:
+    resumed.log({"train/grad_norm": 1.0}, step=2)
+    resumed.log({"train/grad_norm": 0.5}, step=3)
+    resumed.finish({8: {"ndcg@10": 0.1}}, {8: {"ndcg@10": 0.5}})
+
+[run], [rows] = shown()
+assert run.name == run_name(folder), run.name
+assert run.id == json.loads((folder / "result.json").read_text())["trackio"]["run_id"]
+assert run.config["num_negatives"] == 1 and run.config["experiment"] == "vdr_tiny" and run.config["cfg"]["seed"] == 42
+assert [row["step"] for row in rows] == [0, 1, 2, 3, 3], rows
 assert all("x/hours" in row and "x/samples_seen" in row for row in rows)
-assert sum("final/ndcg@10" in row for row in rows) == 1
+assert [row["final/delta"] for row in rows if "final/ndcg@10" in row] == [0.4]
 rebuild(folder)
-assert shown()[2] == rows
+assert shown()[1] == [rows]
+
+shutil.rmtree(folder)
+(folder.parent / "multirun.yaml").touch()
+with record() as anew:
+    anew.log({"train/loss": 1.0}, step=1)
+runs, rows = shown()
+assert sorted(map(len, rows)) == [1, 5], rows
+assert {run.config["_Group"] for run in runs} == {"vdr_tiny", "multirun__vdr_tiny"}
 print("same")
 """
 
 
 def test_trackio_shows_the_run_locally_and_is_rebuilt_from_the_folder(tmp_path):
-    """Also with an environment that would send it elsewhere, and a token that would make it ask the Hub."""
+    """One run is one run in the dashboard: resumed after a kill, rebuilt, and apart from another one of its name.
+
+    Also with an environment that would send it elsewhere, and a token that would make it ask the Hub.
+    """
     environment = {
         **os.environ,
         "TRACKIO_DIR": str(tmp_path / "trackio"),
         "TRACKIO_SPACE_ID": "someone/else",
+        "TRACKIO_BUCKET_ID": "someone/else",
         "HF_TOKEN": "hf_" + "a" * 34,
         "HF_HUB_OFFLINE": "0",
     }
@@ -208,54 +311,15 @@ def test_trackio_shows_the_run_locally_and_is_rebuilt_from_the_folder(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert "same" in result.stdout
-    assert "TRACKIO_SPACE_ID ignored" in result.stderr
+    assert "TRACKIO_SPACE_ID, TRACKIO_BUCKET_ID ignored" in result.stderr
 
 
-def test_energy_is_measured_offline_and_grows():
-    meter = EnergyMeter(Tracking(grid="174"))
-    time.sleep(0.3)
-    first = meter.read()
-    time.sleep(0.3)
-    total = meter.stop()
-    assert 0 < first.total_kwh < total.total_kwh
-    assert total.co2_kg == pytest.approx(total.total_kwh * 0.174, rel=1e-6)
-    assert (total - first) + first == total
-
-
-def test_a_country_has_its_own_intensity():
-    meter = EnergyMeter(Tracking(grid="ESP", energy_mode=EnergyMode.process))
-    time.sleep(0.2)
-    total = meter.stop()
-    assert 0.05 < total.co2_kg / total.total_kwh < 0.4
-
-
-def test_energy_that_is_off_reads_zero():
-    meter = EnergyMeter(Tracking(codecarbon=False))
-    assert not meter.is_on
-    assert meter.stop() == Energy()
-
-
-@pytest.mark.parametrize(
-    ("grid", "message"),
-    [
-        (None, r"tracking\.grid is not set.*tracking\.grid=ESP"),
-        *((g, "neither a country") for g in ("Spain", "esp", "-5", "nan")),
-    ],
-)
-def test_a_grid_that_is_missing_or_no_code_is_refused_at_once(grid, message):
-    with pytest.raises(ConfigError, match=message):
-        Tracking(grid=grid).check()
-
-
-def test_a_country_without_an_energy_mix_is_refused():
-    with pytest.raises(ConfigError, match=r"tracking\.grid=ESX is no country.*ISO-3166"):
-        EnergyMeter(Tracking(grid="ESX"))
-
-
-@pytest.mark.parametrize(("visible", "expected"), [(None, None), ("", None), ("1,3", [1, 3])])
-def test_visible_gpus_by_index(monkeypatch, visible, expected):
-    if visible is None:
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    else:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert visible_gpus() == expected
+def test_a_failing_dashboard_does_not_fail_the_run(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("mmexp.trackio_view._init_locally", lambda **_: 1 / 0)
+    tmp_path.joinpath("run").mkdir()
+    overrides = ("+experiment=vdr_tiny", "tracking.codecarbon=false")
+    with Record(tmp_path / "run", experiment_of(tmp_path, *overrides), list(overrides)) as record:
+        record.log({"train/loss": 1.0}, step=1)
+        record.finish(None, {8: METRICS})
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "finished"
+    assert "not shown in Trackio (division by zero)" in caplog.text

@@ -73,7 +73,7 @@ class ColumnCells(Cells):
         self._arrow = {column: _encoded_column(view, column) for column, view in self._views.items()}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the columns' bytes: a data set pickles as the path of its file, Arrow arrays as all that they hold."""
+        """Without the bytes of the columns: a data set pickles as the path of its file, Arrow arrays as a whole."""
         return {name: value for name, value in vars(self).items() if name != "_arrow"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

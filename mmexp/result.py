@@ -1,0 +1,37 @@
+"""What result.json says of the evaluations, and what the dashboard shows of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmexp.metrics import PRIMARY_METRIC
+
+ByDim = dict[int, dict[str, float]]
+
+
+def compare(baseline: ByDim | None, final: ByDim) -> dict[str, Any]:
+    """Before and after, at the full embedding size and by size. Both map size -> metric -> value."""
+    full = max(final)
+    return {
+        "baseline": baseline[full] if baseline else None,
+        "final": final[full],
+        "delta": final[full][PRIMARY_METRIC] - baseline[full][PRIMARY_METRIC] if baseline else None,
+        "by_dim": {
+            str(dim): {"baseline": baseline[dim] if baseline else None, "final": metrics}
+            for dim, metrics in final.items()
+        },
+    }
+
+
+def final_row(result: dict[str, Any], cost: dict[str, float]) -> dict[str, float]:
+    """The `final/*` metrics, which the dashboard draws as bars: those of them that there are."""
+    peak, throughput = result["peak_memory_bytes"], result["throughput"] or {}
+    row = {
+        PRIMARY_METRIC: result["final"][PRIMARY_METRIC],
+        "delta": result["delta"],
+        "hours": cost["x/hours"],
+        "energy_kwh": cost.get("x/energy_kwh"),
+        "samples_per_second": throughput.get("samples_per_second"),
+        "peak_memory_gb": None if peak is None else peak / 1e9,
+    }
+    return {f"final/{name}": value for name, value in row.items() if value is not None}

@@ -1,0 +1,84 @@
+"""The two kinds of files of a run folder: written whole or not at all, and appended to line by line."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file so that it is never seen half-written, also after a power cut."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, file)
+
+
+def finite(value: Any) -> Any:
+    """The value with null for what JSON has no word for: NaN and the infinities."""
+    if isinstance(value, dict):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl. A last line that was cut off while it was written is left out."""
+    if not file.exists():
+        return []
+    lines = file.read_bytes().split(b"\n")[:-1]
+    return [json.loads(line) for line in lines]
+
+
+class MetricsFile:
+    """metrics.jsonl: a line per row, on disk as soon as it is appended. Nothing is logged twice at one step.
+
+    Attributes:
+        rows: what an interrupted run has logged.
+        last_step: the last training step that was logged.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.rows = read_rows(file)
+        self.last_step = 0
+        self._logged: set[tuple[int | None, str]] = set()
+        for row in self.rows:
+            self._remember(row["metrics"], row["step"])
+        self._stream = file.open("ab", buffering=0)
+        self._stream.truncate(_end_of_last_line(file))
+
+    def new(self, metrics: dict[str, float], step: int) -> dict[str, float]:
+        """Those of the metrics that are not logged at this step yet."""
+        return {name: value for name, value in metrics.items() if _key(name, step) not in self._logged}
+
+    def append(self, row: dict[str, Any]) -> None:
+        self._remember(row["metrics"], row["step"])
+        self._stream.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+
+    def close(self) -> None:
+        self._stream.close()
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._logged
+
+    def _remember(self, metrics: dict[str, float], step: int) -> None:
+        self._logged |= {_key(name, step) for name in metrics}
+        # Over embedding sizes, the size takes the place of the step.
+        if not any(name.startswith("matryoshka/") for name in metrics):
+            self.last_step = max(self.last_step, step)
+
+
+def _key(name: str, step: int) -> tuple[int | None, str]:
+    """What may come once: a metric at a step; a result in the whole run."""
+    return (None if name.startswith("final/") else step), name
+
+
+def _end_of_last_line(file: Path) -> int:
+    return file.read_bytes().rfind(b"\n") + 1
