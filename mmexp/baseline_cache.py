@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import xxhash
 
-from mmexp.data.splits import RetrievalData, Split
+from mmexp.data.splits import Split
 from mmexp.encode import Encoder, Preprocess
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class BaselineCache:
     """A folder of embeddings under keys that hold everything that determines them."""
 
-    def __init__(self, folder: Path, data: RetrievalData) -> None:
+    def __init__(self, folder: Path, data_fingerprint: str) -> None:
         self.folder = folder
-        self.data_fingerprint = data.fingerprint()
+        self.data_fingerprint = data_fingerprint
 
     def key(self, model: SentenceTransformer, weights: str, encoder: Encoder, split: Split) -> str:
         """A hash of the weights, of how inputs are preprocessed, of the evaluation data and of what computes.

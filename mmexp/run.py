@@ -50,9 +50,10 @@ def run(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
             document_batch_size=max(1, experiment.evaluation.num_tokens // facts.tokens_per_page),
             phase=record.phase,
         )
+        fingerprint = data.fingerprint()
         record.note(
             model=dataclasses.asdict(facts),
-            data_fingerprint=data.fingerprint(),
+            data_fingerprint=fingerprint,
             num_queries=len(evaluator.queries),
             num_documents=len(evaluator.corpus),
             skipped_pages=data.skipped_pages,
@@ -60,7 +61,7 @@ def run(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
 
         # 3. Baseline: the model as it is
         cache = (
-            BaselineCache(Path(experiment.output_root) / ".cache", data)
+            BaselineCache(Path(experiment.output_root) / ".cache", fingerprint)
             if experiment.evaluation.reuse_baseline
             else None
         )

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
 
-from mmexp.data.splits import RetrievalData, Split, finish_splits, merge_duplicates
+from mmexp.data.splits import RetrievalData, Split, finish_splits, hold_out_documents, merge_duplicates
 from mmexp.schema import ConfigError
 
 
@@ -60,8 +60,12 @@ class Data(ABC):
         return self.on_bad_page is OnBadPage.skip
 
     @abstractmethod
-    def read(self, seed: int) -> tuple[Split, Split]:
-        """Index the source: the training split and the evaluation split. Reads ids and sizes, not pixels."""
+    def read(self, seed: int) -> tuple[Split, Split | None]:
+        """Index the source: its training and its evaluation split, None where it has none. Reads no pixels."""
+
+    def num_held_out(self, train: Split) -> int:
+        """How many queries to hold out of the training split of a source that has no evaluation split."""
+        raise NotImplementedError
 
     def build(self, seed: int) -> RetrievalData:
         """Read the source and make it ready: bad pages, limits, the number of negatives, the evaluation corpus.
@@ -70,7 +74,9 @@ class Data(ABC):
         """
         train, evaluation = self.read(seed)
         train = merge_duplicates(train)
-        if self.deduplicate_corpus:
+        if evaluation is None:
+            train, evaluation = hold_out_documents(train, self.num_held_out(train), seed)
+        elif self.deduplicate_corpus:
             evaluation = merge_duplicates(evaluation)
         return finish_splits(
             train,

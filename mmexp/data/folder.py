@@ -12,7 +12,7 @@ from omegaconf import MISSING
 
 from mmexp.data import Data
 from mmexp.data.cells import Cells, Values, bad_page
-from mmexp.data.splits import Row, Split, hold_out_documents, merge_duplicates
+from mmexp.data.splits import Row, Split
 from mmexp.schema import ConfigError, did_you_mean, schema
 
 if TYPE_CHECKING:
@@ -50,16 +50,16 @@ class Folder(Data):
     def checks_pages(self) -> bool:
         return self.check_pages or super().checks_pages
 
-    def read(self, seed: int) -> tuple[Split, Split]:
+    def read(self, seed: int) -> tuple[Split, Split | None]:
         folder = Path(self.path).expanduser()
         if not folder.is_dir():
             raise ConfigError(f"data.path={self.path} is no folder. Give a folder with pages/ and train.jsonl.")
         pages = FolderPages(folder / "pages", self.pdf_longest_side)
         train = read_examples(folder / "train.jsonl", pages)
-        if (folder / "eval.jsonl").exists():
-            return train, read_examples(folder / "eval.jsonl", pages)
-        num_queries = max(1, round(self.eval_fraction * len(train.relevant)))
-        return hold_out_documents(merge_duplicates(train), num_queries, seed)
+        return train, read_examples(folder / "eval.jsonl", pages) if (folder / "eval.jsonl").exists() else None
+
+    def num_held_out(self, train: Split) -> int:
+        return max(1, round(self.eval_fraction * len(train.relevant)))
 
 
 class FolderPages(Cells):

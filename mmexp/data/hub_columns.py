@@ -9,7 +9,7 @@ from omegaconf import MISSING
 
 from mmexp.data import Data
 from mmexp.data.hub import ColumnCells, open_dataset, require_columns, text_ids
-from mmexp.data.splits import Row, Split, hold_out_documents, merge_duplicates
+from mmexp.data.splits import Row, Split
 from mmexp.schema import schema
 
 if TYPE_CHECKING:
@@ -54,11 +54,12 @@ class HubColumns(Data):
     label_column: str | None = None
     """Column with a label or score of (query, page), for losses that take one."""
 
-    def read(self, seed: int) -> tuple[Split, Split]:
+    def read(self, seed: int) -> tuple[Split, Split | None]:
         train = self._split("train", self.train_config, self.train_split)
-        if self.eval_split is None:
-            return hold_out_documents(merge_duplicates(train), self.num_eval_queries, seed)
-        return train, self._split("eval", self.eval_config, self.eval_split)
+        return train, self._split("eval", self.eval_config, self.eval_split) if self.eval_split else None
+
+    def num_held_out(self, train: Split) -> int:
+        return self.num_eval_queries
 
     def _split(self, name: str, config: str | None, split: str) -> Split:
         dataset = open_dataset(self.path, config, split, self.revision)

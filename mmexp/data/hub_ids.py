@@ -10,7 +10,7 @@ from omegaconf import MISSING
 from mmexp.data import Data
 from mmexp.data.cells import Cells, Joined
 from mmexp.data.hub import ColumnCells, open_dataset, require_columns
-from mmexp.data.splits import Row, Split, hold_out_documents, merge_duplicates
+from mmexp.data.splits import Row, Split
 from mmexp.schema import ConfigError, schema
 
 if TYPE_CHECKING:
@@ -49,11 +49,13 @@ class HubIds(Data):
     negatives_column: str = "negatives"
     """Column with the list of ids of the query's hard negatives."""
 
-    def read(self, seed: int) -> tuple[Split, Split]:
+    def read(self, seed: int) -> tuple[Split, None]:
         if not self.languages:
             raise ConfigError("data.languages is empty. Name at least one configuration, such as data.languages=[en].")
-        split = _join([self._language(language) for language in self.languages])
-        return hold_out_documents(merge_duplicates(split), self.num_eval_queries, seed)
+        return _join([self._language(language) for language in self.languages]), None
+
+    def num_held_out(self, train: Split) -> int:
+        return self.num_eval_queries
 
     def _language(self, language: str) -> Split:
         dataset = open_dataset(self.path, language, self.split, self.revision)
