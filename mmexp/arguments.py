@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from sentence_transformers import SentenceTransformerTrainingArguments
 from mmexp.metrics import PRIMARY_METRIC
 from mmexp.sampler import NoDuplicateIds
 from mmexp.schema import ConfigError, did_you_mean
+from mmexp.workers import batch_bytes, default_workers
 
 if TYPE_CHECKING:
     from mmexp.data.splits import Split
@@ -32,9 +32,6 @@ DECIDED_ELSEWHERE = {
     "metric_for_best_model": "best_checkpoint",
     "greater_is_better": "best_checkpoint",
 }
-MAX_WORKERS = 8
-PREFETCHED_BATCHES = 2  # per worker, torch's default
-DEFAULT_PIXELS = 1 << 20
 
 
 def training_arguments(experiment: Experiment, run_dir: Path) -> SentenceTransformerTrainingArguments:
@@ -88,21 +85,3 @@ def check_batch_size(args: SentenceTransformerTrainingArguments, train: Split) -
             f"trainer.per_device_train_batch_size={args.per_device_train_batch_size} is larger than the training data, "
             f"which has {len(train.rows)} rows. Use {len(train.rows)} or less."
         )
-
-
-def default_workers(batch_bytes: int) -> int:
-    """Data workers of this process: its share of the node's cores, less one for the process itself.
-
-    Fewer where the batches that they hold ready would fill more than a quarter of the node's memory.
-    """
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    affordable = memory // 4 // processes // (PREFETCHED_BATCHES * batch_bytes)
-    return max(1, min(MAX_WORKERS, cores // processes - 1, affordable))
-
-
-def batch_bytes(experiment: Experiment) -> int:
-    """About what a preprocessed batch takes: two frames of three float32 channels for each pixel of each page."""
-    rows = int(experiment.trainer.get("per_device_train_batch_size", 8))
-    return rows * (1 + experiment.data.num_negatives) * (experiment.model.max_pixels or DEFAULT_PIXELS) * 2 * 3 * 4

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,12 +14,35 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from mmexp.data.cells import Cells
+from mmexp.workers import cores_beside
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 # The names under which checkpoints keep the prompt of each side, in the library's order.
 PROMPT_NAMES = {"query": ("query",), "document": ("document", "passage", "corpus")}
+
+
+@dataclass
+class Side:
+    """What to encode: `cells[i]` for i of `indices`, in that order, as "query" or as "document"."""
+
+    name: str
+    cells: Cells
+    indices: Sequence[int]
+    batch_size: int
+
+    def batches(self) -> list[_Batch]:
+        """The indices in batches, in order."""
+        starts = range(0, len(self.indices), self.batch_size)
+        return [_Batch(self.name, self.cells, self.indices[start : start + self.batch_size]) for start in starts]
+
+
+@dataclass
+class _Batch:
+    side: str
+    cells: Cells
+    indices: Sequence[int]
 
 
 @dataclass
@@ -31,49 +55,50 @@ class Encoder:
     bf16_autocast: bool = False
     """Run the forward pass under bfloat16 autocast, as training does with trainer.bf16=true."""
 
-    def encode(
-        self, model: SentenceTransformer, cells: Cells, indices: Sequence[int], side: str, batch_size: int
-    ) -> torch.Tensor:
-        """Embeddings of `cells[i]` for i of `indices`, in that order: float32 (len(indices), dimension), on the CPU.
+    def encode(self, model: SentenceTransformer, *sides: Side) -> list[torch.Tensor]:
+        """Embeddings of each side: float32 (len(indices), dimension), on the CPU. One set of workers serves all.
 
-        `side` is "query" or "document": its prompt and task are used, as `encode_query` and `encode_document` do.
-        They are not normalised or truncated beyond what the model itself does.
+        The prompt and task of a side are used as `encode_query` and `encode_document` do. Embeddings are not
+        normalised or truncated beyond what the model itself does.
         """
+        batches = [side.batches() for side in sides]
         loader = DataLoader(
-            _At(cells, indices),
-            batch_size=batch_size,
+            _Preprocessed(model, [batch for side in batches for batch in side]),
+            batch_size=None,
             num_workers=self.num_workers,
-            collate_fn=Preprocess(model, side),
             pin_memory=model.device.type == "cuda",
         )
-        embeddings = list(self._forward(model, tqdm(loader, desc=f"Encode {side}s", leave=False)))
-        return torch.cat(embeddings)
+        embeddings = iter(list(self._forward(model, tqdm(loader, desc="Encode", leave=False))))
+        return [torch.cat(list(islice(embeddings, len(side)))) for side in batches]
 
-    def _forward(self, model: SentenceTransformer, batches: Any) -> Iterator[torch.Tensor]:
+    def _forward(self, model: SentenceTransformer, loader: Iterable[Any]) -> Iterator[torch.Tensor]:
         was_training = model.training
         model.eval()
-        with torch.inference_mode(), self._autocast(model):
-            for features in batches:
-                output = model(batch_to_device(features, model.device))
-                yield output["sentence_embedding"].float().cpu()
-        model.train(was_training)
+        try:
+            with torch.inference_mode(), self._autocast(model), cores_beside(self.num_workers):
+                for features in loader:
+                    output = model(batch_to_device(features, model.device))
+                    yield output["sentence_embedding"].float().cpu()
+        finally:
+            model.train(was_training)
 
     def _autocast(self, model: SentenceTransformer) -> AbstractContextManager[Any]:
         return torch.autocast(model.device.type, torch.bfloat16) if self.bf16_autocast else nullcontext()
 
 
-class _At(Dataset):
-    """The cells at some indices, as a data set for a DataLoader."""
+class _Preprocessed(Dataset):
+    """The model's input tensors of each batch, made where they are asked for: in a worker."""
 
-    def __init__(self, cells: Cells, indices: Sequence[int]) -> None:
-        self.cells = cells
-        self.indices = indices
+    def __init__(self, model: SentenceTransformer, batches: list[_Batch]) -> None:
+        self.batches = batches
+        self.preprocess = {side: Preprocess(model, side) for side in {batch.side for batch in batches}}
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.batches)
 
-    def __getitem__(self, position: int) -> Any:
-        return self.cells[self.indices[position]]
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        batch = self.batches[position]
+        return self.preprocess[batch.side]([batch.cells[index] for index in batch.indices])
 
 
 class Preprocess:

@@ -15,7 +15,7 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 
 from mmexp.baseline_cache import BaselineCache
 from mmexp.data.splits import Split
-from mmexp.encode import Encoder
+from mmexp.encode import Encoder, Side
 from mmexp.metrics import PRIMARY_METRIC, Ranking, per_query_metrics, rank
 from mmexp.models.facts import weights_checksum
 
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 Phase = Callable[[str], AbstractContextManager[None]]
 QUERY_BATCH_SIZE = 64
+# Small enough that workers and model both have something to do; large enough for any accelerator.
+MAX_DOCUMENT_BATCH_SIZE = 16
 TOP_DOCUMENTS = 10
 
 
@@ -76,7 +78,7 @@ class Evaluator(BaseEvaluator):
         self.split = split
         self.dims = dims
         self.encoder = encoder
-        self.document_batch_size = document_batch_size
+        self.document_batch_size = min(MAX_DOCUMENT_BATCH_SIZE, document_batch_size)
         self.phase = phase
         self.corpus = split.corpus
         self.queries = list(split.relevant)
@@ -120,10 +122,12 @@ class Evaluator(BaseEvaluator):
 
     def _encode(self, model: SentenceTransformer) -> Embeddings:
         split = self.split
-        return Embeddings(
-            queries=self.encoder.encode(model, split.queries, self.queries, "query", QUERY_BATCH_SIZE),
-            documents=self.encoder.encode(model, split.documents, self.corpus, "document", self.document_batch_size),
+        queries, documents = self.encoder.encode(
+            model,
+            Side("query", split.queries, self.queries, QUERY_BATCH_SIZE),
+            Side("document", split.documents, self.corpus, self.document_batch_size),
         )
+        return Embeddings(queries, documents)
 
     def _score(self, model: SentenceTransformer, embeddings: Embeddings) -> Report:
         document_ids = [self.split.documents.ids[document] for document in self.corpus]

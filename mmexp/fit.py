@@ -13,6 +13,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback, Tra
 from mmexp.callbacks import Announce, Counter, LogToRecord, Profile, ProgressBar
 from mmexp.checkpoints import newest_checkpoint, raise_if_disk_full
 from mmexp.data.training import training_columns
+from mmexp.workers import cores_beside
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -52,7 +53,8 @@ def fit(
     if checkpoint is not None:
         log.info("continuing %s", checkpoint)
     try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with cores_beside(args.dataloader_num_workers):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except Exception as error:
         raise_if_disk_full(error, folder)
         raise

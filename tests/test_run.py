@@ -76,7 +76,10 @@ def parity_data(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("mini_batch", [{"mini_batch_size": 1}, {"mini_batch_num_tokens": 150}])
+# 4096 tokens hold a whole batch, which ours embeds once and the plain script twice.
+@pytest.mark.parametrize(
+    "mini_batch", [{"mini_batch_size": 1}, {"mini_batch_num_tokens": 150}, {"mini_batch_num_tokens": 4096}]
+)
 def test_losses_and_ndcg_equal_those_of_the_plain_script(checkpoint, parity_data, tmp_path, mini_batch):
     from tests.reference_vdr import reference_run
 

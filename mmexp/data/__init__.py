@@ -4,10 +4,11 @@ Every source reads into the same `Split`: *rows* of indices (query, positive doc
 into two lists of cells that are resolved lazily. So another number of negatives costs no new data set,
 nothing is stored twice, and duplicates are found by id, never by decoding a page.
 
-    cells.py     what a query or a page is before it is decoded; which cells are the same
-    splits.py    rows, splits, and what every source shares: limits, hold-out by document, bad pages
-    training.py  a split as the columns (query, positive, negative_0, ...) that the library trains on
-    the rest     one source per module
+    cells.py         what a query or a page is before it is decoded; which cells are the same
+    reduced_jpeg.py  JPEG pages decoded at a fraction of their size
+    splits.py        rows, splits, and what every source shares: limits, hold-out by document, bad pages
+    training.py      a split as the columns (query, positive, negative_0, ...) that the library trains on
+    the rest         one source per module
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
 
+from mmexp.data.reduced_jpeg import ReducedJpeg
 from mmexp.data.splits import RetrievalData, Split, finish_splits, hold_out_documents, merge_duplicates
 from mmexp.schema import ConfigError
 
@@ -40,6 +42,10 @@ class Data(ABC):
     """A page that occurs twice (same id, or same encoded bytes) is one document, and never its own negative.
     false: every cell of the evaluation rows is a document of its own, as in the published recipe."""
 
+    jpeg_pixels: int | None = None
+    """Decode JPEG pages at 1/2, 1/4 or 1/8 of their size where that leaves at least this many pixels, which is several
+    times faster and changes pixels slightly. data.jpeg_pixels=${model.max_pixels} suits any model. null: whole."""
+
     max_train_rows: int | None = None
     """Use at most this many training rows (the first ones). null: all."""
 
@@ -49,10 +55,10 @@ class Data(ABC):
     def __post_init__(self) -> None:
         if self.num_negatives < 0:
             raise ConfigError(f"data.num_negatives={self.num_negatives} is below 0. Use 0 for in-batch negatives only.")
-        for key in ("max_train_rows", "max_eval_queries"):
+        for key in ("jpeg_pixels", "max_train_rows", "max_eval_queries"):
             value = getattr(self, key)
             if value is not None and value < 1:
-                raise ConfigError(f"data.{key}={value} leaves nothing. Use 1 or more, or null for all.")
+                raise ConfigError(f"data.{key}={value} leaves nothing. Use 1 or more, or null for no limit.")
 
     @property
     def checks_pages(self) -> bool:
@@ -73,6 +79,9 @@ class Data(ABC):
         Raises `ConfigError` where the source lacks what was asked of it.
         """
         train, evaluation = self.read(seed)
+        if self.jpeg_pixels is not None:
+            for split in filter(None, (train, evaluation)):
+                split.documents = ReducedJpeg(split.documents, self.jpeg_pixels)
         train = merge_duplicates(train)
         if evaluation is None:
             train, evaluation = hold_out_documents(train, self.num_held_out(train), seed)

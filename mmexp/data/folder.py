@@ -128,10 +128,10 @@ def _file_digest(file: Path) -> str:
 
 
 def _read_image(file: Path) -> Image:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     with Image.open(file) as image:
-        return image.convert("RGB")
+        return ImageOps.exif_transpose(image).convert("RGB")
 
 
 def _render_pdf_page(file: Path, number: int, longest_side: int) -> Image:

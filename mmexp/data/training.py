@@ -6,6 +6,7 @@ which is in a data loader's worker process.
 
 from __future__ import annotations
 
+import pickle
 from typing import TYPE_CHECKING, Any
 
 from mmexp.data.cells import Cells
@@ -43,6 +44,10 @@ class Resolve:
         self.queries = queries
         self.documents = documents
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # datasets hashes a transform with a pickler in Python, which takes a second over the ids of 10,000 rows.
+        return _unpickled, (pickle.dumps((self.queries, self.documents)),)
+
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         return {column: self._resolve(column, values) for column, values in batch.items()}
 
@@ -51,3 +56,7 @@ class Resolve:
             return values
         cells = self.queries if column == "query" else self.documents
         return [cells[index] for index in values]
+
+
+def _unpickled(cells: bytes) -> Resolve:
+    return Resolve(*pickle.loads(cells))

@@ -8,10 +8,10 @@ from pathlib import Path
 from datasets import load_dataset
 from sentence_transformers import SentenceTransformer
 
-from mmexp.arguments import default_workers
 from mmexp.data.hub_columns import HubColumns
 from mmexp.encode import Encoder
-from mmexp.evaluate import Evaluator
+from mmexp.evaluate import MAX_DOCUMENT_BATCH_SIZE, Evaluator
+from mmexp.workers import default_workers
 from tests.benchmarks.pages import PIXELS, write_data, write_model
 from tests.reference_vdr import ndcg_by_dimension
 
@@ -30,7 +30,10 @@ def against_seven_evaluators(folder: Path, num_rounds: int = 3) -> list[tuple[fl
         expected = ndcg_by_dimension(model, rows, DIMS)
         middle = time.perf_counter()
         evaluator = Evaluator(
-            source.build(seed=0).evaluation, DIMS, Encoder(default_workers(1)), document_batch_size=32
+            source.build(seed=0).evaluation,
+            DIMS,
+            Encoder(default_workers(1)),
+            document_batch_size=MAX_DOCUMENT_BATCH_SIZE,
         )
         found = evaluator.evaluate(model).metrics
         rounds.append((middle - start, time.perf_counter() - middle))

@@ -14,13 +14,15 @@ PIXELS = {"min_pixels": 1024, "max_pixels": 128 * 160}
 
 
 def encoded_pages(count: int) -> list[bytes]:
-    """`count` pages as files hold them: real ones first, made-up ones where those run out."""
-    real = [file.read_bytes() for file in sorted((OCR_PAGES / "pages").glob("*.jpg"))] if OCR_PAGES.is_dir() else []
-    missing = -(-max(0, count - len(real)) // 5) * 5
-    if not missing:
-        return real[:count]
-    made_up = MadeUpPages(num_train_pages=missing, num_eval_pages=5, width=850, height=1100).read(seed=0)[0].documents
-    return [*real, *(bytes(made_up.encoded(n)) for n in range(missing))][:count]
+    """`count` pages as files hold them: real ones, over and over where there are fewer; made-up ones without those.
+
+    Each differs from every other in what follows its last byte, which decoders do not read.
+    """
+    pages = [file.read_bytes() for file in sorted((OCR_PAGES / "pages").glob("*.jpg"))] if OCR_PAGES.is_dir() else []
+    if not pages:
+        made_up = MadeUpPages(num_train_pages=100, num_eval_pages=5, width=850, height=1100).read(seed=0)[0].documents
+        pages = [bytes(made_up.encoded(n)) for n in range(len(made_up))]
+    return [pages[n % len(pages)] + b"%d" % n for n in range(count)]
 
 
 def queries(count: int) -> list[str]:
@@ -44,8 +46,8 @@ def write_data(folder: Path, num_train: int, num_eval: int) -> Path:
     return folder
 
 
-def write_model(folder: Path) -> Path:
-    """The embedded experiment's model, as a checkpoint."""
+def write_model(folder: Path, **sizes: int) -> Path:
+    """The embedded experiment's model, or one of other sizes, as a checkpoint."""
     folder.mkdir(parents=True)
-    write_checkpoint(TinyVlm(), folder)
+    write_checkpoint(TinyVlm(**sizes), folder)
     return folder

@@ -1,0 +1,53 @@
+"""Decoding JPEG pages at a fraction of their size, several times faster than decoding whole and resizing."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import TYPE_CHECKING, Any
+
+from mmexp.data.cells import Cells, bad_page
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+JPEG_START = b"\xff\xd8\xff"
+
+
+class ReducedJpeg(Cells):
+    """The same cells, whose JPEG pages are decoded at 1/2, 1/4 or 1/8 of their size where that is enough."""
+
+    def __init__(self, cells: Cells, num_pixels: int) -> None:
+        """`num_pixels` is what a decoded page has at least, as long as it has as many."""
+        self.ids = cells.ids
+        self.cells = cells
+        self.num_pixels = num_pixels
+
+    def __getitem__(self, index: int) -> Any:
+        encoded = self.cells.encoded(index)
+        if bytes(encoded[:3]) != JPEG_START:
+            return self.cells[index]
+        try:
+            return decode_reduced(encoded, self.num_pixels)
+        except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises on damaged files
+            raise bad_page(self.ids[index], error) from error
+
+    def encoded(self, index: int) -> bytes | memoryview:
+        return self.cells.encoded(index)
+
+    def size(self, index: int) -> int:
+        return self.cells.size(index)
+
+    def digest(self, index: int) -> str:
+        """Another than that of the page decoded whole: the model sees slightly other pixels."""
+        return f"{self.cells.digest(index)}@{self.num_pixels}"
+
+
+def decode_reduced(encoded: bytes | memoryview, num_pixels: int) -> Image:
+    """The smallest of a JPEG's four sizes with at least `num_pixels`, upright, as RGB."""
+    from PIL import Image, ImageOps
+
+    with Image.open(io.BytesIO(encoded)) as image:
+        scale = min(1.0, math.sqrt(num_pixels / (image.width * image.height)))
+        image.draft("RGB", (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+        return ImageOps.exif_transpose(image).convert("RGB")
