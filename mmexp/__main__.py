@@ -21,6 +21,7 @@ from mmexp.experiment import register, to_experiment
 from mmexp.schema import ConfigError
 from mmexp.sweep_names import member_name
 from mmexp.terminal import print_config
+from mmexp.user_modules import import_user_modules
 
 # In a wheel, conf/ lies inside the package; in a checkout, beside it.
 CONF = next(
@@ -52,6 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     sys.argv[1:] = arrange(sys.argv[1:] if arguments is None else arguments)
     register()
+    import_user_modules(sys.argv[1:])
     OmegaConf.register_new_resolver("member_name", lambda overrides: member_name(overrides, sys.argv), replace=True)
     try:
         compose_and_launch()
@@ -67,7 +69,8 @@ def arrange(arguments: list[str]) -> list[str]:
     """Without an experiment, the embedded one; `+debug=` last of the overrides, so that it wins over any experiment."""
     is_override = re.compile(r"~|[^-].*=")
     at = [n for n, argument in enumerate(arguments) if is_override.match(argument)]
-    overrides = [arguments[n] for n in at]
+    # Hydra takes no null for a config group; what it means is to leave the group out.
+    overrides = ["~reranker_arch" if arguments[n] == "reranker_arch=null" else arguments[n] for n in at]
     if not any(re.match(r"\+{0,2}experiment=", override) for override in overrides):
         overrides.insert(0, "+experiment=vdr_tiny")
     overrides.sort(key=lambda override: override.startswith("+debug="))

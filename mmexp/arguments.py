@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from sentence_transformers import SentenceTransformerTrainingArguments
 
 from mmexp.metrics import PRIMARY_METRIC
 from mmexp.sampler import NoDuplicateIds
@@ -17,8 +16,11 @@ from mmexp.schema import ConfigError, did_you_mean
 from mmexp.workers import batch_bytes, default_workers
 
 if TYPE_CHECKING:
+    from sentence_transformers.base.training_args import BaseTrainingArguments
+
     from mmexp.data.splits import Split
     from mmexp.experiment import Experiment
+    from mmexp.kinds import Kind
 
 # What mmexp decides, and the key that decides it.
 DECIDED_ELSEWHERE = {
@@ -34,10 +36,10 @@ DECIDED_ELSEWHERE = {
 }
 
 
-def training_arguments(experiment: Experiment, run_dir: Path) -> SentenceTransformerTrainingArguments:
+def training_arguments(experiment: Experiment, kind: Kind, run_dir: Path) -> BaseTrainingArguments:
     """Build the library's arguments. Raises `ConfigError` for a key or value of `trainer` that it does not take."""
     trainer = experiment.trainer
-    check_keys(trainer)
+    check_keys(trainer, kind)
     has_gpu = torch.accelerator.is_available()
     if trainer.get("bf16") and not has_gpu:
         raise ConfigError("trainer.bf16=true needs a GPU, and none is visible. Use trainer.bf16=false.")
@@ -50,6 +52,7 @@ def training_arguments(experiment: Experiment, run_dir: Path) -> SentenceTransfo
         "output_dir": str(run_dir / "checkpoints"),
         "seed": experiment.seed,
         "report_to": "none",
+        **kind.arguments(),
     }
     if arguments["dataloader_num_workers"] < 1:
         raise ConfigError("trainer.dataloader_num_workers=0 would decode pages in the main process. Use 1 or more.")
@@ -63,22 +66,24 @@ def training_arguments(experiment: Experiment, run_dir: Path) -> SentenceTransfo
             "greater_is_better": True,
         }
     try:
-        return SentenceTransformerTrainingArguments(**arguments)
+        return kind.arguments_class(**arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"the trainer.* keys contradict each other: {error}") from error
 
 
-def check_keys(trainer: dict[str, Any]) -> None:
+def check_keys(trainer: dict[str, Any], kind: Kind) -> None:
     """Raise `ConfigError` for a key that the library does not know, or that another key of the config decides."""
-    known = {field.name for field in dataclasses.fields(SentenceTransformerTrainingArguments)}
+    known = {field.name for field in dataclasses.fields(kind.arguments_class)}
     for key in trainer:
         if key in DECIDED_ELSEWHERE:
             raise ConfigError(f"trainer.{key} is set by mmexp. Use {DECIDED_ELSEWHERE[key]} instead.")
+        if key in kind.arguments():
+            raise ConfigError(f"trainer.{key} is set by mmexp. Use reranking.{key} instead.")
         if key not in known:
             raise ConfigError(f"trainer.{key} is no training argument.{did_you_mean(key, known)}")
 
 
-def check_batch_size(args: SentenceTransformerTrainingArguments, train: Split) -> None:
+def check_batch_size(args: BaseTrainingArguments, train: Split) -> None:
     """Raise `ConfigError` where a batch would hold more than all of the training data."""
     if len(train.rows) < args.per_device_train_batch_size:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Embeddings of untrained models, kept between runs: the members of a sweep share one baseline."""
+"""What untrained models make of the evaluation data, kept between runs: the members of a sweep share one baseline."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ from typing import TYPE_CHECKING, Any
 import torch
 import xxhash
 
-from mmexp.data.splits import Split
-from mmexp.encode import Encoder, Preprocess
+from mmexp.encode import Encoder
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.model import BaseModel
 
 
 class BaselineCache:
-    """A folder of embeddings under keys that hold everything that determines them."""
+    """A folder of embeddings, or of a reranker's scores, under keys that hold everything that determines them."""
 
     def __init__(self, folder: Path, data_fingerprint: str) -> None:
         self.folder = folder
         self.data_fingerprint = data_fingerprint
 
-    def key(self, model: SentenceTransformer, weights: str, encoder: Encoder, split: Split) -> str:
-        """A hash of the weights, of how inputs are preprocessed, of the evaluation data and of what computes.
+    def key(
+        self, model: BaseModel, weights: str, encoder: Encoder, samples: dict[str, dict[str, Any]], **more: Any
+    ) -> str:
+        """A hash of the weights, of how inputs are preprocessed, of the evaluation data, of what computes, and `more`.
 
         Preprocessing is recorded as it is configured and, since not everything that changes it is in a config
-        (a chat template, a prompt), as what it makes of one query and one page.
+        (a chat template, a prompt), as `samples`: the input tensors that it makes of an input of each sort.
         """
         import sentence_transformers
         import transformers
 
-        first_query, first_document = next(iter(split.relevant)), split.corpus[0]
         image_processor = getattr(model.processor, "image_processor", None)
         parts = {
             "weights": weights,
             "modules": str(model),
             "image_processor": image_processor.to_json_string() if image_processor is not None else None,
-            "query": _content(Preprocess(model, "query")([split.queries[first_query]])),
-            "document": _content(Preprocess(model, "document")([split.documents[first_document]])),
+            "samples": {sort: _content(features) for sort, features in samples.items()},
             "prompts": model.prompts,
             "data": self.data_fingerprint,
             "device": model.device.type,
             "attention": getattr(model.config, "_attn_implementation", None),
             "bf16_autocast": encoder.bf16_autocast,
             "versions": [torch.__version__, transformers.__version__, sentence_transformers.__version__],
+            **more,
         }
         return xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True, default=str).encode())
 

@@ -11,17 +11,19 @@ import torch
 from tqdm.auto import tqdm
 from transformers.trainer_callback import TrainerCallback
 
+from mmexp.data.training import LABEL_COLUMNS
 from mmexp.metrics import PRIMARY_METRIC
 from mmexp.models.facts import tokens_per_page
 from mmexp.record import Diverged
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from datasets import Dataset
+    from sentence_transformers.base.model import BaseModel
     from transformers import TrainerState
 
-    from mmexp.data.splits import Split
     from mmexp.evaluate import Evaluator
     from mmexp.record import Record
+    from mmexp.reranking import RerankingEvaluator
 
 log = logging.getLogger(__name__)
 
@@ -29,19 +31,21 @@ log = logging.getLogger(__name__)
 class Announce(TrainerCallback):
     """The first line: what is about to happen, and how much of it."""
 
-    def __init__(self, model: SentenceTransformer, split: Split, evaluator: Evaluator) -> None:
+    def __init__(
+        self, model: BaseModel, datasets: dict[str, Dataset], evaluator: Evaluator | RerankingEvaluator
+    ) -> None:
         self.model = model
-        self.split = split
+        self.datasets = datasets
         self.evaluator = evaluator
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         rows = (state.max_steps - state.global_step) * args.train_batch_size * args.gradient_accumulation_steps
-        pages = rows * (1 + len(self.split.rows[0].negatives))
+        pages = rows * max(map(pages_per_row, self.datasets.values()))
         evaluations = 0
         if args.eval_strategy == "steps":
             evaluations = state.max_steps // state.eval_steps - state.global_step // state.eval_steps
         log.info(
-            "training: steps %d to %d of %d queries each, about %s pages and %s page tokens; %d evaluations of %d "
+            "training: steps %d to %d of %d rows each, at most %s pages and %s page tokens; %d evaluations of %d "
             "queries over %d documents",
             state.global_step + 1,
             state.max_steps,
@@ -54,6 +58,13 @@ class Announce(TrainerCallback):
         )
 
 
+def pages_per_row(dataset: Dataset) -> int:
+    """Documents beside the query in the first row of a training data set, read without decoding one."""
+    row = dataset.with_format("arrow")[:1].to_pylist()[0]
+    documents = [value for column, value in row.items() if column not in ("query", *LABEL_COLUMNS)]
+    return sum(len(value) if isinstance(value, list) else 1 for value in documents)
+
+
 class Counter(TrainerCallback):
     """Counts the rows, pages and tokens that training passes through the model.
 
@@ -61,7 +72,7 @@ class Counter(TrainerCallback):
     first pass, which has no gradients, has the same inputs and is not counted again.
     """
 
-    def __init__(self, model: SentenceTransformer, num_rows: int, record: Record) -> None:
+    def __init__(self, model: BaseModel, num_rows: int, record: Record) -> None:
         self.model = model
         self.num_rows = num_rows
         self.record = record

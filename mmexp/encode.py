@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +18,7 @@ from mmexp.workers import cores_beside
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.model import BaseModel
 
 # The names under which checkpoints keep the prompt of each side, in the library's order.
 PROMPT_NAMES = {"query": ("query",), "document": ("document", "passage", "corpus")}
@@ -62,27 +63,30 @@ class Encoder:
         normalised or truncated beyond what the model itself does.
         """
         batches = [side.batches() for side in sides]
-        loader = DataLoader(
-            _Preprocessed(model, [batch for side in batches for batch in side]),
-            batch_size=None,
-            num_workers=self.num_workers,
-            pin_memory=model.device.type == "cuda",
-        )
-        embeddings = iter(list(self._forward(model, tqdm(loader, desc="Encode", leave=False))))
+        preprocessed = _Preprocessed(model, [batch for side in batches for batch in side])
+        embeddings = iter(self.forward(model, preprocessed, "sentence_embedding", "Encode"))
         return [torch.cat(list(islice(embeddings, len(side)))) for side in batches]
 
-    def _forward(self, model: SentenceTransformer, loader: Iterable[Any]) -> Iterator[torch.Tensor]:
+    def forward(self, model: BaseModel, batches: Dataset, output: str, title: str) -> list[torch.Tensor]:
+        """Output `output` of the model for every batch: float32, on the CPU.
+
+        An item of `batches` is the model's input tensors for one batch; it is made in a worker.
+        """
+        loader = DataLoader(
+            batches, batch_size=None, num_workers=self.num_workers, pin_memory=model.device.type == "cuda"
+        )
         was_training = model.training
         model.eval()
         try:
             with torch.inference_mode(), self._autocast(model), cores_beside(self.num_workers):
-                for features in loader:
-                    output = model(batch_to_device(features, model.device))
-                    yield output["sentence_embedding"].float().cpu()
+                return [
+                    model(batch_to_device(features, model.device))[output].float().cpu()
+                    for features in tqdm(loader, desc=title, leave=False)
+                ]
         finally:
             model.train(was_training)
 
-    def _autocast(self, model: SentenceTransformer) -> AbstractContextManager[Any]:
+    def _autocast(self, model: BaseModel) -> AbstractContextManager[Any]:
         return torch.autocast(model.device.type, torch.bfloat16) if self.bf16_autocast else nullcontext()
 
 

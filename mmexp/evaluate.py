@@ -15,9 +15,10 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 
 from mmexp.baseline_cache import BaselineCache
 from mmexp.data.splits import Split
-from mmexp.encode import Encoder, Side
+from mmexp.encode import Encoder, Preprocess, Side
 from mmexp.metrics import PRIMARY_METRIC, Ranking, per_query_metrics, rank
 from mmexp.models.facts import weights_checksum
+from mmexp.report import Metrics, Report
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -45,11 +46,12 @@ class Embeddings:
 
 
 @dataclass
-class Report:
-    """The metrics of one evaluation, by embedding size."""
+class DimReport(Report):
+    """The metrics of one evaluation, by embedding size, the full size first."""
 
-    metrics: dict[int, dict[str, float]]
-    """{dimension: {metric: mean over queries}}, the full size first."""
+    part = "dim"
+
+    metrics: dict[int, Metrics]
 
     per_query: dict[int, dict[str, np.ndarray]]
     """{dimension: {metric: value of every query}}."""
@@ -57,7 +59,7 @@ class Report:
     rankings: dict[int, Ranking]
 
     @property
-    def full(self) -> dict[str, float]:
+    def full(self) -> Metrics:
         """The metrics at the full embedding size."""
         return self.metrics[max(self.metrics)]
 
@@ -96,12 +98,12 @@ class Evaluator(BaseEvaluator):
         return self.flat(report)
 
     @staticmethod
-    def flat(report: Report) -> dict[str, float]:
+    def flat(report: DimReport) -> dict[str, float]:
         """The metrics at the full size, and the primary metric at each size."""
         by_dim = {f"{PRIMARY_METRIC}_{dim}d": metrics[PRIMARY_METRIC] for dim, metrics in report.metrics.items()}
         return {**report.full, **by_dim}
 
-    def evaluate(self, model: SentenceTransformer, cache: BaselineCache | None = None) -> Report:
+    def evaluate(self, model: SentenceTransformer, cache: BaselineCache | None = None) -> DimReport:
         """Encode, or find the encoding of these very weights again, and score every size."""
         checksum = weights_checksum(model)
         if self._last is None or self._last[0] != checksum:
@@ -111,7 +113,12 @@ class Evaluator(BaseEvaluator):
     def _embeddings(self, model: SentenceTransformer, checksum: str, cache: BaselineCache | None) -> Embeddings:
         if cache is None:
             return self._encode(model)
-        key = cache.key(model, checksum, self.encoder, self.split)
+        split = self.split
+        samples = {
+            "query": Preprocess(model, "query")([split.queries[self.queries[0]]]),
+            "document": Preprocess(model, "document")([split.documents[self.corpus[0]]]),
+        }
+        key = cache.key(model, checksum, self.encoder, samples)
         found = cache.find(key)
         if found is not None:
             log.info("baseline: found the embeddings of this model and data in %s", cache.file(key))
@@ -129,7 +136,7 @@ class Evaluator(BaseEvaluator):
         )
         return Embeddings(queries, documents)
 
-    def _score(self, model: SentenceTransformer, embeddings: Embeddings) -> Report:
+    def _score(self, model: SentenceTransformer, embeddings: Embeddings) -> DimReport:
         document_ids = [self.split.documents.ids[document] for document in self.corpus]
         rankings = {
             dim: rank(embeddings.queries[:, :dim], embeddings.documents[:, :dim], document_ids, model.similarity)
@@ -140,9 +147,9 @@ class Evaluator(BaseEvaluator):
             dim: {name: float(values.mean()) for name, values in by_metric.items()}
             for dim, by_metric in per_query.items()
         }
-        return Report(metrics, per_query, rankings)
+        return DimReport(metrics, per_query, rankings)
 
-    def write(self, report: Report, file: Path) -> None:
+    def write(self, report: DimReport, file: Path) -> None:
         """Write a row per (query, dimension): every metric, and the best documents with their scores."""
         import pyarrow as pa
         from pyarrow import parquet

@@ -16,6 +16,7 @@ from mmexp.launchers import Launcher
 from mmexp.losses import Loss
 from mmexp.models import Model
 from mmexp.reranker_archs import RerankerArch
+from mmexp.reranking_settings import Reranking
 from mmexp.schema import ConfigError, did_you_mean, register_components
 from mmexp.tracking import Tracking
 
@@ -81,9 +82,10 @@ class Experiment:
     loss: Loss = MISSING
     dims: Dims = MISSING
     reranker_arch: RerankerArch | None = None
+    reranking: Reranking = field(default_factory=Reranking)
     evaluation: Evaluation = field(default_factory=Evaluation)
     trainer: dict[str, Any] = field(default_factory=dict)
-    """Any field of SentenceTransformerTrainingArguments."""
+    """Any field of SentenceTransformerTrainingArguments, or of CrossEncoderTrainingArguments for a reranker."""
 
     launch: Launcher = MISSING
     tracking: Tracking = MISSING
@@ -101,7 +103,32 @@ class Experiment:
                 f"{type(self.loss).__name__} needs a label or score. Name its column with data.label_column, "
                 "or use a loss of pairs (loss=cached_mnrl)."
             )
+        if self.task is Task.train:
+            self._check_kind()
         self.tracking.check()
+
+    def _check_kind(self) -> None:
+        """The loss and the sizes must be of the kind of model that reranker_arch chooses."""
+        loss = type(self.loss).__name__
+        if self.reranker_arch is None and self.loss.rows is not None:
+            raise ConfigError(
+                f"{loss} is a loss for rerankers, and reranker_arch is null. Choose an architecture "
+                "(reranker_arch=any_to_any), or a loss for embedders (loss=cached_mnrl)."
+            )
+        if self.reranker_arch is not None and self.loss.rows is None:
+            raise ConfigError(
+                f"{loss} is a loss for embedders, and reranker_arch={type(self.reranker_arch).__name__} scores pairs. "
+                "Choose a loss for rerankers (loss=binary_cross_entropy), or reranker_arch=null."
+            )
+        if self.reranker_arch is not None and (self.dims.matryoshka_dims or self.dims.halvings):
+            raise ConfigError(
+                "dims names embedding sizes, and a reranker has no embedding to cut. Use dims=none with reranker_arch."
+            )
+        if self.reranker_arch is not None and not self.data.num_negatives + self.reranking.num_sampled_negatives:
+            raise ConfigError(
+                "a reranker without negatives learns to say yes. Use data.num_negatives=1 or more, or "
+                "reranking.num_sampled_negatives=1 or more."
+            )
 
     @property
     def selects_best(self) -> bool:

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sentence_transformers import SentenceTransformerTrainer
 from transformers import EarlyStoppingCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 
 from mmexp.callbacks import Announce, Counter, LogToRecord, Profile, ProgressBar
 from mmexp.checkpoints import newest_checkpoint, raise_if_disk_full
-from mmexp.data.training import training_columns
 from mmexp.workers import cores_beside
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+    from datasets import Dataset, DatasetDict
+    from sentence_transformers.base.model import BaseModel
+    from sentence_transformers.base.trainer import BaseTrainer
+    from sentence_transformers.base.training_args import BaseTrainingArguments
     from torch import nn
 
-    from mmexp.data.splits import Split
     from mmexp.evaluate import Evaluator
     from mmexp.experiment import Experiment
+    from mmexp.kinds import Kind
     from mmexp.record import Record
+    from mmexp.reranking import RerankingEvaluator
 
 log = logging.getLogger(__name__)
 
@@ -32,28 +33,31 @@ CARD_ROWS = 3
 
 
 def fit(
-    experiment: Experiment,
-    args: SentenceTransformerTrainingArguments,
-    model: SentenceTransformer,
+    kind: Kind,
+    args: BaseTrainingArguments,
+    model: BaseModel,
     loss: nn.Module,
-    split: Split,
-    evaluator: Evaluator,
+    datasets: dict[str, Dataset],
+    evaluator: Evaluator | RerankingEvaluator,
     record: Record,
 ) -> dict[str, float]:
     """Train `model` in place. Returns the throughput: pages, tokens and samples per second of training.
 
+    `datasets` holds one lazily resolved data set, or several that are trained on together, by name.
+
     Raises `Diverged` on a loss that is not a number, `ConfigError` where the disk is full.
     """
-    counter = Counter(model, len(split.rows), record)
-    callbacks = [Announce(model, split, evaluator), counter, LogToRecord(record, counter), ProgressBar()]
+    experiment = kind.experiment
+    counter = Counter(model, sum(map(len, datasets.values())), record)
+    callbacks = [Announce(model, datasets, evaluator), counter, LogToRecord(record, counter), ProgressBar()]
     callbacks += optional_callbacks(experiment, record.run_dir)
-    trainer = build_trainer(args, model, loss, training_columns(split), evaluator, callbacks)
+    trainer = build_trainer(kind, args, model, loss, datasets, evaluator, callbacks)
     folder = record.run_dir / "checkpoints"
     checkpoint = newest_checkpoint(folder) if experiment.resume else None
     if checkpoint is not None:
         log.info("continuing %s", checkpoint)
     try:
-        with cores_beside(args.dataloader_num_workers):
+        with cores_beside(args.dataloader_num_workers if kind.workers_preprocess else 0):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except Exception as error:
         raise_if_disk_full(error, folder)
@@ -62,34 +66,45 @@ def fit(
 
 
 def build_trainer(
-    args: SentenceTransformerTrainingArguments,
-    model: SentenceTransformer,
+    kind: Kind,
+    args: BaseTrainingArguments,
+    model: BaseModel,
     loss: nn.Module,
-    dataset: Dataset,
-    evaluator: Evaluator,
+    datasets: dict[str, Dataset],
+    evaluator: Evaluator | RerankingEvaluator,
     callbacks: list[TrainerCallback],
-) -> SentenceTransformerTrainer:
-    """The library's trainer over the whole data set, whose model card describes a few rows of it.
+) -> BaseTrainer:
+    """The library's trainer over whole data sets, whose model card describes a few rows of each.
 
-    Given the whole data set, the constructor decodes a thousand rows to pick examples for the card.
+    Given whole data sets, the constructor decodes a thousand rows to pick examples for the card.
     """
-    trainer = SentenceTransformerTrainer(
+    few = {name: dataset.select(range(min(CARD_ROWS, len(dataset)))) for name, dataset in datasets.items()}
+    trainer = kind.trainer_class(
         model=model,
         args=args,
-        train_dataset=dataset.select(range(min(CARD_ROWS, len(dataset)))),
+        train_dataset=_for_trainer(few, args),
         loss=loss,
         evaluator=evaluator if args.eval_strategy != "no" else None,
         callbacks=callbacks,
     )
-    trainer.train_dataset = dataset
+    trainer.train_dataset = trainer.preprocess_dataset(_for_trainer(datasets, args), dataset_name="train")
     for prints_what_is_logged in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(prints_what_is_logged)
-    card = model.model_card_data
+    card: Any = model.model_card_data
     card.tags = [tag for tag in card.tags if not tag.startswith("dataset_size:")]
-    card.add_tags(f"dataset_size:{len(dataset)}")
-    for described in card.train_datasets:
-        described["size"] = len(dataset)  # type: ignore[assignment]
+    card.add_tags(f"dataset_size:{sum(map(len, datasets.values()))}")
+    for described, dataset in zip(card.train_datasets, datasets.values(), strict=True):
+        described["size"] = len(dataset)
     return trainer
+
+
+def _for_trainer(datasets: dict[str, Dataset], args: BaseTrainingArguments) -> Dataset | DatasetDict:
+    """One data set as it is; by name where there are several, or where a prompt goes by the name."""
+    from datasets import DatasetDict
+
+    [first, *others] = datasets.values()
+    by_name = isinstance(args.prompts, dict) and not set(datasets).isdisjoint(args.prompts)
+    return DatasetDict(datasets) if others or by_name else first
 
 
 def optional_callbacks(experiment: Experiment, run_dir: Path) -> list[TrainerCallback]:

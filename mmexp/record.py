@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 import traceback
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,8 @@ from mmexp.energy import EnergyMeter
 from mmexp.environment import environment, versions
 from mmexp.ledger import Ledger
 from mmexp.metrics import PRIMARY_METRIC
-from mmexp.result import ByDim, compare, final_row
+from mmexp.report import Metrics, Report
+from mmexp.result import compare, final_row
 from mmexp.run_files import MetricsFile, finite, read_rows, write_whole
 from mmexp.schema import ConfigError
 from mmexp.terminal import print_results
@@ -162,7 +164,7 @@ class Record:
         self._rows.append(row)
         return row
 
-    def log_by_dimension(self, stage: str, by_dim: ByDim) -> None:
+    def log_by_dimension(self, stage: str, by_dim: Mapping[int, Metrics]) -> None:
         """Log the primary metric over the embedding size, which takes the place of the step."""
         name = f"matryoshka/{PRIMARY_METRIC}" if stage == "final" else f"matryoshka/{stage}_{PRIMARY_METRIC}"
         for dim in sorted(by_dim):
@@ -180,12 +182,12 @@ class Record:
 
     def finish(
         self,
-        baseline: ByDim | None,
-        final: ByDim,
+        baseline: Report | None,
+        final: Report,
         throughput: dict[str, float] | None = None,
         peak_memory_bytes: int | None = None,
     ) -> float:
-        """Note the results, log `final/*` once, print the table; return the primary metric at the full size."""
+        """Note the results, log `final/*` once, print the table; return the primary metric."""
         self.note(
             status="finished", throughput=throughput, peak_memory_bytes=peak_memory_bytes, **compare(baseline, final)
         )

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mmexp.metrics import PRIMARY_METRIC
+from mmexp.report import Metrics, Report
 
-ByDim = dict[int, dict[str, float]]
 
-
-def compare(baseline: ByDim | None, final: ByDim) -> dict[str, Any]:
-    """Before and after, at the full embedding size and by size. Both map size -> metric -> value."""
-    full = max(final)
+def compare(baseline: Report | None, final: Report) -> dict[str, Any]:
+    """Before and after, over all and by part: `by_dim` for embedders, `by_direction` for rerankers."""
+    before: Mapping[Any, Metrics] = baseline.metrics if baseline else {}
     return {
-        "baseline": baseline[full] if baseline else None,
-        "final": final[full],
-        "delta": final[full][PRIMARY_METRIC] - baseline[full][PRIMARY_METRIC] if baseline else None,
-        "by_dim": {
-            str(dim): {"baseline": baseline[dim] if baseline else None, "final": metrics}
-            for dim, metrics in final.items()
+        "baseline": baseline.full if baseline else None,
+        "final": final.full,
+        "delta": final.full[PRIMARY_METRIC] - baseline.full[PRIMARY_METRIC] if baseline else None,
+        f"by_{final.part}": {
+            str(part): {"baseline": before.get(part), "final": metrics} for part, metrics in final.metrics.items()
         },
     }
 

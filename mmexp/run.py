@@ -5,51 +5,47 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transformers import set_seed
 
 from mmexp.arguments import check_batch_size, training_arguments
 from mmexp.baseline_cache import BaselineCache
 from mmexp.encode import Encoder
-from mmexp.evaluate import Evaluator
+from mmexp.evaluate import DimReport
 from mmexp.experiment import Experiment, Task
-from mmexp.figures import plot_by_dimension
+from mmexp.figures import plot
 from mmexp.fit import fit
-from mmexp.models.facts import model_facts
+from mmexp.kinds import kind_of
+from mmexp.models.facts import check_modalities, model_facts
 from mmexp.record import Record
 from mmexp.save import peak_memory_bytes, push_model, save_model
 
 if TYPE_CHECKING:
-    from mmexp.evaluate import Report
+    from mmexp.report import Report
 
 log = logging.getLogger(__name__)
 
 
 def run(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
-    """Run `experiment` in `run_dir`. Returns the primary metric (NDCG@10 at the full embedding size) at the end."""
+    """Run `experiment` in `run_dir`. Returns the primary metric (NDCG@10) at the end."""
     with Record(run_dir, experiment, overrides) as record:
         # 1. Everything that can be refused is refused before a weight is read
-        args = training_arguments(experiment, run_dir)
+        kind = kind_of(experiment)
+        args = training_arguments(experiment, kind, run_dir)
         set_seed(experiment.seed)
         data = experiment.data.build(experiment.seed)
         if experiment.task is Task.train:
             check_batch_size(args, data.train)
-        known_dimension = experiment.model.embedding_dimension()
-        if known_dimension is not None:
-            experiment.dims.sizes(known_dimension)
+        kind.check()
 
-        # 2. The model, and what will measure it at every embedding size
-        model = experiment.model.build()
+        # 2. The model, and what will measure it: at every embedding size, or in every direction
+        model = kind.build_model()
+        check_modalities(model, data.evaluation)
         facts = model_facts(model)
         log.info("model: %s", facts)
-        evaluator = Evaluator(
-            data.evaluation,
-            experiment.dims.evaluated(facts.embedding_dimension),
-            Encoder(args.dataloader_num_workers, bf16_autocast=args.bf16),
-            document_batch_size=max(1, experiment.evaluation.num_tokens // facts.tokens_per_page),
-            phase=record.phase,
-        )
+        encoder = Encoder(args.dataloader_num_workers, bf16_autocast=args.bf16)
+        evaluator = kind.build_evaluator(data.evaluation, facts, encoder, record.phase)
         fingerprint = data.fingerprint()
         record.note(
             model=dataclasses.asdict(facts),
@@ -69,27 +65,28 @@ def run(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
             before = evaluator.evaluate(model, cache)
         leave(record, evaluator, before, "final" if experiment.task is Task.evaluate else "baseline")
         if experiment.task is Task.evaluate:
-            return record.finish(baseline=None, final=before.metrics)
+            return record.finish(baseline=None, final=before)
 
         # 4. Train
-        loss = experiment.dims.wrap(model, experiment.loss.build(model))
+        loss = kind.build_loss(model)
         with record.phase("train"):
-            throughput = fit(experiment, args, model, loss, data.train, evaluator, record)
+            throughput = fit(kind, args, model, loss, kind.training_data(data.train), evaluator, record)
 
         # 5. Final: the same measurement again, and the model
         with record.phase("evaluation"):
             after = evaluator.evaluate(model)
         leave(record, evaluator, after, "final")
         save_model(model, run_dir / "model", experiment.dims.truncate_dim)
-        plot_by_dimension({"baseline": before.metrics, "final": after.metrics}, run_dir / "ndcg_by_dimension.png")
-        metric = record.finish(before.metrics, after.metrics, throughput, peak_memory_bytes())
+        plot({"baseline": before, "final": after}, run_dir)
+        metric = record.finish(before, after, throughput, peak_memory_bytes())
         push_model(run_dir / "model", experiment.hub)
         return metric
 
 
-def leave(record: Record, evaluator: Evaluator, report: Report, stage: str) -> None:
+def leave(record: Record, evaluator: Any, report: Report, stage: str) -> None:
     """Leave one evaluation in the run folder and the dashboard."""
     evaluator.write(report, record.run_dir / "per_query" / f"{stage}.parquet")
     if stage == "baseline":
         record.log({f"eval/{name}": value for name, value in evaluator.flat(report).items()}, step=0)
-    record.log_by_dimension(stage, report.metrics)
+    if isinstance(report, DimReport):
+        record.log_by_dimension(stage, report.metrics)

@@ -5,27 +5,29 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from sentence_transformers import SentenceTransformer
 
 from mmexp.checkpoints import raise_if_disk_full
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.model import BaseModel
 
     from mmexp.experiment import Hub
 
 log = logging.getLogger(__name__)
 
 
-def save_model(model: SentenceTransformer, folder: Path, truncate_dim: int | None) -> None:
-    """Save the model, whole or not at all. Loaded again, it gives embeddings of `truncate_dim` dimensions."""
+def save_model(model: BaseModel, folder: Path, truncate_dim: int | None) -> None:
+    """Save the model, whole or not at all. An embedder, loaded again, gives embeddings of `truncate_dim` dimensions."""
     temporary = folder.with_name(folder.name + ".partial")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        with model.truncate_embeddings(truncate_dim):
+        with model.truncate_embeddings(truncate_dim) if isinstance(model, SentenceTransformer) else nullcontext():
             model.save_pretrained(str(temporary))
     except Exception as error:
         shutil.rmtree(temporary, ignore_errors=True)

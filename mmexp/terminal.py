@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
+
+if TYPE_CHECKING:
+    from mmexp.report import Metrics, Report
+
+PART_TITLES = {"dim": "dimensions", "direction": "direction"}
 
 
 def print_config(config: DictConfig) -> None:
@@ -27,16 +33,15 @@ def print_config(config: DictConfig) -> None:
     Console(markup=False, highlight=False, soft_wrap=True).print(root)
 
 
-def print_results(
-    baseline: dict[int, dict[str, float]] | None, final: dict[int, dict[str, float]], metric: str
-) -> None:
-    """Print `metric` by embedding size, before and after. Both map dimension -> metric -> value."""
+def print_results(baseline: Report | None, final: Report, metric: str) -> None:
+    """Print `metric` by part (embedding size or direction), before and after."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("dimensions", "baseline", "final", "delta", title=f"{metric} on the evaluation corpus")
-    for dim, metrics in final.items():
-        before = baseline[dim][metric] if baseline else None
+    table = Table(PART_TITLES[final.part], "baseline", "final", "delta", title=f"{metric} on the evaluation data")
+    befores: Mapping[Any, Metrics] = baseline.metrics if baseline else {}
+    for part, metrics in final.metrics.items():
+        before = befores[part][metric] if baseline else None
         row = ["-", "-"] if before is None else [f"{before:.4f}", f"{metrics[metric] - before:+.4f}"]
-        table.add_row(str(dim), row[0], f"{metrics[metric]:.4f}", row[1])
+        table.add_row(str(part), row[0], f"{metrics[metric]:.4f}", row[1])
     Console().print(table)

@@ -113,6 +113,22 @@ def vdr_ids(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def doodles(tmp_path_factory) -> Path:
+    """The layout of julianmoraes/doodles-captions-manual: image and text, one split."""
+    from datasets import Image as ImageFeature
+    from datasets import Value
+
+    folder = tmp_path_factory.mktemp("doodles")
+    columns = {
+        "image": [{"bytes": png(6000 + n), "path": None} for n in range(50)],
+        "text": [f"a doodle of {n}" for n in range(50)],
+    }
+    write_config(folder, "data", columns, {"image": ImageFeature(), "text": Value("string")})
+    write_readme(folder, ["data"])
+    return folder
+
+
 @pytest.fixture
 def page_folder(tmp_path) -> Path:
     """A user's own folder: images of every kind, one PDF, train.jsonl and eval.jsonl."""

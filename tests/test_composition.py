@@ -31,6 +31,12 @@ REQUIRED = {
 }
 
 
+ARCH = ["reranker_arch=any_to_any"]
+RERANKER_LOSSES = ["binary_cross_entropy", "reranker_mnrl", "reranker_cached_mnrl", "lambda", "list_net", "plist_mle"]
+REQUIRED |= {("loss", loss): ARCH for loss in RERANKER_LOSSES}
+REQUIRED |= {(group, option): ["loss=list_net"] for group, option in OPTIONS if group == "reranker_arch"}
+
+
 @pytest.fixture(scope="module", autouse=True)
 def hydra():
     register()
@@ -126,6 +132,12 @@ def test_bare_is_the_embedded_experiment():
         "x",
     ]
     assert arrange(["+debug=limit", "+experiment=a"]) == ["+experiment=a", "+debug=limit"]
+
+
+def test_a_reranker_experiment_becomes_an_embedders_without_its_architecture():
+    overrides = arrange(["+experiment=reranker_tiny", "reranker_arch=null", "loss=cached_mnrl"])
+    assert overrides == ["+experiment=reranker_tiny", "~reranker_arch", "loss=cached_mnrl"]
+    assert composed(*overrides).reranker_arch is None
 
 
 def test_the_sweep_axes_are_single_keys_and_make_the_members_name():

@@ -14,12 +14,17 @@ from pathlib import Path
 import pytest
 
 from mmexp.energy import Energy
+from mmexp.evaluate import DimReport
 from mmexp.ledger import Ledger
 from mmexp.record import Record
 from mmexp.schema import ConfigError
 from tests.test_run import experiment_of
 
 METRICS = {"ndcg@10": 0.5, "mrr@10": 0.4}
+
+
+def by_dim(metrics: dict[int, dict[str, float]]) -> DimReport:
+    return DimReport(metrics, per_query={}, rankings={})
 
 
 def record_in(folder: Path, *overrides: str) -> Record:
@@ -44,7 +49,9 @@ def test_a_phase_within_a_phase_interrupts_the_outer_one(tmp_path):
 
 def test_a_finished_run_has_its_results_and_logs_final_once(tmp_path):
     with record_in(tmp_path) as record:
-        metric = record.finish({8: {"ndcg@10": 0.2}, 4: {"ndcg@10": 0.1}}, {8: METRICS, 4: METRICS}, None, 123)
+        metric = record.finish(
+            by_dim({8: {"ndcg@10": 0.2}, 4: {"ndcg@10": 0.1}}), by_dim({8: METRICS, 4: METRICS}), None, 123
+        )
         assert not (tmp_path / "result.json").exists()  # written last
     assert metric == 0.5
     result = json.loads((tmp_path / "result.json").read_text())
@@ -91,7 +98,7 @@ def test_a_resumed_run_carries_its_totals_on_and_repeats_no_step(tmp_path):
             record.log({"train/loss": 0.9}, step=2)
             record.log({"train/loss": 0.8}, step=3)
         assert record.seconds("train") >= 0.2
-        record.finish(None, {8: METRICS})
+        record.finish(None, by_dim({8: METRICS}))
     lines = lines_of(tmp_path)
     assert [line["step"] for line in lines if "train/loss" in line["metrics"]] == [1, 2, 3]
     resumed = next(line for line in lines if line["step"] == 3)
@@ -122,12 +129,12 @@ def test_a_line_cut_off_by_a_kill_is_left_out_and_the_run_goes_on(tmp_path):
 def test_results_are_logged_once_also_when_the_run_is_interrupted_after_them(tmp_path):
     with pytest.raises(KeyboardInterrupt), record_in(tmp_path) as record:
         record.log({"train/loss": 1.0}, step=7)
-        record.finish(None, {8: METRICS})
+        record.finish(None, by_dim({8: METRICS}))
         raise KeyboardInterrupt
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["status"], result["final"]) == ("finished", METRICS)
     with record_in(tmp_path, "resume=true") as record:
-        record.finish(None, {8: METRICS}, {"samples_per_second": 3.0})
+        record.finish(None, by_dim({8: METRICS}), {"samples_per_second": 3.0})
     final = [line["step"] for line in lines_of(tmp_path) if "final/ndcg@10" in line["metrics"]]
     assert final == [7]
 
@@ -149,7 +156,7 @@ def test_other_ranks_than_the_first_keep_time_and_write_nothing(tmp_path, monkey
             time.sleep(0.05)
         record.log({"train/loss": 1.0}, step=1)
         assert record.seconds("train") >= 0.05
-        assert record.finish(None, {8: METRICS}) == 0.5
+        assert record.finish(None, by_dim({8: METRICS})) == 0.5
     assert list(tmp_path.iterdir()) == []
 
 
@@ -189,7 +196,7 @@ def test_a_run_that_failed_before_its_first_row_can_be_started_again_in_its_fold
     with pytest.raises(ValueError, match="no such data"), record_in(tmp_path):
         raise ValueError("no such data")
     with record_in(tmp_path, "data.num_negatives=0") as record:
-        record.finish(None, {8: METRICS})
+        record.finish(None, by_dim({8: METRICS}))
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "finished"
 
 
@@ -242,6 +249,7 @@ import pytest, trackio
 from trackio.sqlite_storage import SQLiteStorage
 from mmexp.trackio_view import rebuild, run_name
 from tests.test_run import experiment_of
+from mmexp.evaluate import DimReport
 from mmexp.record import Record
 
 folder = Path(sys.argv[1])
@@ -269,7 +277,7 @@ with (folder / "metrics.jsonl").open("a") as stream:
 with record("resume=true") as resumed:
     resumed.log({"train/grad_norm": 1.0}, step=2)
     resumed.log({"train/grad_norm": 0.5}, step=3)
-    resumed.finish({8: {"ndcg@10": 0.1}}, {8: {"ndcg@10": 0.5}})
+    resumed.finish(DimReport({8: {"ndcg@10": 0.1}}, {}, {}), DimReport({8: {"ndcg@10": 0.5}}, {}, {}))
 
 [run], [rows] = shown()
 assert run.name == run_name(folder), run.name
@@ -320,6 +328,6 @@ def test_a_failing_dashboard_does_not_fail_the_run(tmp_path, monkeypatch, caplog
     overrides = ("+experiment=vdr_tiny", "tracking.codecarbon=false")
     with Record(tmp_path / "run", experiment_of(tmp_path, *overrides), list(overrides)) as record:
         record.log({"train/loss": 1.0}, step=1)
-        record.finish(None, {8: METRICS})
+        record.finish(None, by_dim({8: METRICS}))
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "finished"
     assert "not shown in Trackio (division by zero)" in caplog.text

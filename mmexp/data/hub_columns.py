@@ -10,7 +10,7 @@ from omegaconf import MISSING
 from mmexp.data import Data
 from mmexp.data.hub import ColumnCells, open_dataset, require_columns, text_ids
 from mmexp.data.splits import Row, Split
-from mmexp.schema import schema
+from mmexp.schema import ConfigError, schema
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -42,6 +42,9 @@ class HubColumns(Data):
     num_eval_queries: int = 300
     """How many queries to hold out where there is no evaluation split."""
 
+    eval_fraction: float | None = None
+    """Instead of num_eval_queries: the share of the queries to hold out."""
+
     query_column: str = "query"
     """Column with the query."""
 
@@ -54,12 +57,21 @@ class HubColumns(Data):
     label_column: str | None = None
     """Column with a label or score of (query, page), for losses that take one."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.eval_fraction is not None and not 0 < self.eval_fraction < 1:
+            raise ConfigError(
+                f"data.eval_fraction={self.eval_fraction} is not between 0 and 1. Use a share such as 0.1."
+            )
+
     def read(self, seed: int) -> tuple[Split, Split | None]:
         train = self._split("train", self.train_config, self.train_split)
         return train, self._split("eval", self.eval_config, self.eval_split) if self.eval_split else None
 
     def num_held_out(self, train: Split) -> int:
-        return self.num_eval_queries
+        if self.eval_fraction is None:
+            return self.num_eval_queries
+        return max(1, round(self.eval_fraction * len(train.relevant)))
 
     def _split(self, name: str, config: str | None, split: str) -> Split:
         dataset = open_dataset(self.path, config, split, self.revision)

@@ -15,6 +15,9 @@ from mmexp.data.splits import Split
 if TYPE_CHECKING:
     from datasets import Dataset
 
+# Under these names the library looks for labels; their cells are values, not indices.
+LABEL_COLUMNS = ("label", "labels")
+
 
 def training_columns(split: Split) -> Dataset:
     """The split's rows as a lazily resolved `datasets.Dataset`. All rows have the same number of negatives.
@@ -38,7 +41,7 @@ def training_columns(split: Split) -> Dataset:
 
 
 class Resolve:
-    """Turns a batch of indices into a batch of cells, column by column."""
+    """Turns a batch of indices, or of lists of indices, into a batch of cells, column by column."""
 
     def __init__(self, queries: Cells, documents: Cells) -> None:
         self.queries = queries
@@ -52,10 +55,10 @@ class Resolve:
         return {column: self._resolve(column, values) for column, values in batch.items()}
 
     def _resolve(self, column: str, values: list[Any]) -> list[Any]:
-        if column == "label":
+        if column in LABEL_COLUMNS:
             return values
         cells = self.queries if column == "query" else self.documents
-        return [cells[index] for index in values]
+        return [[cells[i] for i in value] if isinstance(value, list) else cells[value] for value in values]
 
 
 def _unpickled(cells: bytes) -> Resolve:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from mmexp.schema import ConfigError
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import CrossEncoder, SentenceTransformer
+
+    from mmexp.reranker_archs import RerankerArch
 
 
 @dataclass
@@ -43,4 +45,8 @@ class Model(ABC):
 
     @abstractmethod
     def build(self) -> SentenceTransformer:
-        """Load the model, ready to train."""
+        """Load the model as an embedder, ready to train."""
+
+    @abstractmethod
+    def build_reranker(self, arch: RerankerArch, prompts: dict[str, str]) -> CrossEncoder:
+        """Load the model as a reranker of that architecture, ready to train; a saved reranker as what it is."""

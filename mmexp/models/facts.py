@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mmexp.schema import ConfigError
+
 if TYPE_CHECKING:
     import torch
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.model import BaseModel
+
+    from mmexp.data.splits import Split
 
 A4_AT_200_DPI = (1654, 2339)
 
@@ -19,7 +23,8 @@ class ModelFacts:
     architecture: str
     modules: list[str]
     modalities: list[str]
-    embedding_dimension: int
+    embedding_dimension: int | None
+    """None for a reranker."""
     parameters: int
     trainable_parameters: int
     dtype: str
@@ -29,20 +34,23 @@ class ModelFacts:
     def __str__(self) -> str:
         return (
             f"{self.architecture} ({' + '.join(self.modules)}; {self.dtype}): {', '.join(self.modalities)}; "
-            f"{self.embedding_dimension} dimensions; {self.parameters:,} parameters, {self.trainable_parameters:,} "
+            f"{self._size()}; {self.parameters:,} parameters, {self.trainable_parameters:,} "
             f"trainable; {self.tokens_per_page} tokens per page"
         )
 
+    def _size(self) -> str:
+        return "scores pairs" if self.embedding_dimension is None else f"{self.embedding_dimension} dimensions"
 
-def model_facts(model: SentenceTransformer) -> ModelFacts:
+
+def model_facts(model: BaseModel) -> ModelFacts:
     """Read the facts off a loaded model. Preprocesses one blank page."""
-    dimension = model.get_embedding_dimension()
-    assert dimension is not None
+    from sentence_transformers import SentenceTransformer
+
     return ModelFacts(
         architecture=type(model.transformers_model or model[0]).__name__,
         modules=[_module_name(module) for module in model],
         modalities=[m if isinstance(m, str) else "+".join(m) for m in model.modalities],
-        embedding_dimension=dimension,
+        embedding_dimension=model.get_embedding_dimension() if isinstance(model, SentenceTransformer) else None,
         parameters=sum(p.numel() for p in model.parameters()),
         trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         dtype=str(model.dtype).removeprefix("torch."),
@@ -50,18 +58,36 @@ def model_facts(model: SentenceTransformer) -> ModelFacts:
     )
 
 
+def check_modalities(model: BaseModel, split: Split) -> None:
+    """Raise `ConfigError` where the model does not take what the first query or its document is."""
+    from sentence_transformers.base.modality import format_modality, infer_modality
+
+    row = split.rows[0]
+    for role, cells, index in (("query", split.queries, row.query), ("document", split.documents, row.positive)):
+        modality = infer_modality(cells[index], supported_modalities=model.modalities)
+        if not model.supports(modality):
+            takes = ", ".join(map(format_modality, model.modalities))
+            raise ConfigError(
+                f"the model ({type(model[0]).__name__} of {type(getattr(model[0], 'model', model[0])).__name__}) takes "
+                f"{takes}, and the {role} {cells.ids[index]!r} is {format_modality(modality)}. Choose a model that "
+                "takes it with model=..., or other data."
+            )
+
+
 def _module_name(module: torch.nn.Module) -> str:
     mode = getattr(module, "pooling_mode", None)
     return f"{type(module).__name__}({mode})" if mode else type(module).__name__
 
 
-def tokens_per_page(model: SentenceTransformer) -> int:
-    """Tokens that the model spends on an A4 page scanned at 200 dpi."""
+def tokens_per_page(model: BaseModel) -> int:
+    """Tokens that the model spends on an A4 page scanned at 200 dpi; a reranker's with an empty query."""
     from PIL import Image
+    from sentence_transformers import SentenceTransformer
 
     if not model.supports("image"):
         return 1
-    features = model.preprocess([Image.new("RGB", A4_AT_200_DPI, "white")])
+    page = Image.new("RGB", A4_AT_200_DPI, "white")
+    features = model.preprocess([page if isinstance(model, SentenceTransformer) else ("", page)])
     return int(features["attention_mask"].sum()) if "attention_mask" in features else 1
 
 

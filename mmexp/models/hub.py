@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import MISSING
@@ -13,8 +15,11 @@ from mmexp.models import Model
 from mmexp.schema import ConfigError, schema
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import CrossEncoder, SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
     from transformers import PretrainedConfig
+
+    from mmexp.reranker_archs import RerankerArch
 
 log = logging.getLogger(__name__)
 
@@ -111,12 +116,37 @@ class HubModel(Model):
                         f"model.pooling={self.pooling.value} cannot apply: model.checkpoint={self.checkpoint} is an "
                         "embedding model with a pooling of its own. Use model.pooling=null."
                     )
-                model = SentenceTransformer(self.checkpoint, **self._loading_arguments(), **shared)
+                model = SentenceTransformer(self.checkpoint, **self.loading_arguments(), **shared)
             else:
                 model = SentenceTransformer(modules=self._fresh_modules(), **shared)
         except (OSError, ValueError, ImportError) as error:
             raise error if isinstance(error, ConfigError) else self._cannot_load(error) from error
-        self._set_pixel_bounds(model)
+        self.set_pixel_bounds(model)
+        return model
+
+    def build_reranker(self, arch: RerankerArch, prompts: dict[str, str]) -> CrossEncoder:
+        from sentence_transformers import CrossEncoder
+        from sentence_transformers.cross_encoder.model_card import CrossEncoderModelCardData
+
+        if self.pooling is not None:
+            raise ConfigError(
+                f"model.pooling={self.pooling.value} would be ignored: reranker_arch says how scores are made. "
+                "Use model.pooling=null."
+            )
+        self._read_config()
+        card = CrossEncoderModelCardData(
+            language=self.card.language, license=self.card.license, model_name=self.card.name
+        )
+        arguments: dict[str, Any] = {"prompts": {**prompts, **self.prompts}, "model_card_data": card}
+        try:
+            if self._saved_kind() == "CrossEncoder":
+                log.info("model.checkpoint=%s is a saved reranker, loaded as it is", self.checkpoint)
+                model = CrossEncoder(self.checkpoint, **self.loading_arguments(), **arguments)
+            else:
+                model = arch.build(self, **arguments)
+        except (OSError, ValueError, ImportError) as error:
+            raise error if isinstance(error, ConfigError) else self._cannot_load(error) from error
+        self.set_pixel_bounds(model)
         return model
 
     def _read_config(self) -> PretrainedConfig:
@@ -129,7 +159,8 @@ class HubModel(Model):
         except (OSError, ValueError) as error:
             raise self._cannot_load(error) from error
 
-    def _loading_arguments(self) -> dict[str, Any]:
+    def loading_arguments(self) -> dict[str, Any]:
+        """What the library's model classes take beside the checkpoint."""
         return {
             "revision": self.revision,
             "trust_remote_code": self.trust_remote_code,
@@ -137,9 +168,33 @@ class HubModel(Model):
             "processor_kwargs": {"model_max_length": self.max_seq_length} if self.max_seq_length else {},
         }
 
+    def transformer(self, task: str = "feature-extraction") -> Transformer:
+        """Load the checkpoint for one of the library's transformer tasks, without modules after it.
+
+        Raises `ConfigError` where the checkpoint cannot be loaded for it.
+        """
+        from sentence_transformers.base.modules import Transformer
+
+        self._read_config()
+        arguments = self.loading_arguments()
+        hub = {key: arguments[key] for key in ("revision", "trust_remote_code")}
+        try:
+            transformer = Transformer(
+                self.checkpoint,
+                transformer_task=task,
+                model_kwargs={**hub, **arguments["model_kwargs"]},
+                processor_kwargs={**hub, **arguments["processor_kwargs"]},
+                config_kwargs=hub,
+                # A causal VLM's last token sees everything only when the template ends with the assistant's turn.
+                processing_kwargs={"chat_template": {"add_generation_prompt": True}},
+            )
+        except (OSError, ValueError, ImportError) as error:
+            raise self._cannot_load(error) from error
+        self.set_pixel_bounds(transformer)
+        return transformer
+
     def _fresh_modules(self) -> list[Any]:
         """Transformer, pooling and normalisation around a VLM that has none."""
-        from sentence_transformers.base.modules import Transformer
         from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
         if self.pooling is None:
@@ -147,16 +202,7 @@ class HubModel(Model):
                 f"model.checkpoint={self.checkpoint} is not an embedding model yet: it has no pooling. Choose one with "
                 "model.pooling=lasttoken (for causal language models) or model.pooling=mean."
             )
-        arguments = self._loading_arguments()
-        hub = {key: arguments[key] for key in ("revision", "trust_remote_code")}
-        transformer = Transformer(
-            self.checkpoint,
-            model_kwargs={**hub, **arguments["model_kwargs"]},
-            processor_kwargs={**hub, **arguments["processor_kwargs"]},
-            config_kwargs=hub,
-            # A causal VLM's last token sees everything only when the template ends with the assistant's turn.
-            processing_kwargs={"chat_template": {"add_generation_prompt": True}},
-        )
+        transformer = self.transformer()
         pooling = Pooling(transformer.get_embedding_dimension(), self.pooling.value)
         return [transformer, pooling, Normalize()]
 
@@ -178,14 +224,19 @@ class HubModel(Model):
         return is_sentence_transformer_model(self.checkpoint, revision=self.revision)
 
     def _modules_json(self) -> str:
+        return self._read_file("modules.json") or ""
+
+    def _saved_kind(self) -> str | None:
+        """The class that sentence-transformers saved the checkpoint as. None: not saved by it, or by an old one."""
+        return json.loads(self._read_file("config_sentence_transformers.json") or "{}").get("model_type")
+
+    def _read_file(self, name: str) -> str | None:
         from sentence_transformers.util import load_file_path
 
-        path = load_file_path(self.checkpoint, "modules.json", revision=self.revision)
-        assert path is not None
-        with open(path, encoding="utf-8") as file:
-            return file.read()
+        path = load_file_path(self.checkpoint, name, revision=self.revision)
+        return None if path is None else Path(path).read_text(encoding="utf-8")
 
-    def _set_pixel_bounds(self, model: SentenceTransformer) -> None:
+    def set_pixel_bounds(self, model: SentenceTransformer | CrossEncoder | Transformer) -> None:
         """Bound the area of a page, as the Qwen-VL processors do. Set on the processor, so that it is saved with it."""
         from transformers.image_utils import SizeDict
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +14,11 @@ from mmexp.models.hub import HubModel
 from mmexp.schema import schema
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import CrossEncoder, SentenceTransformer
     from transformers import PreTrainedTokenizerBase, Qwen3VLConfig
     from transformers.models.qwen3_vl import Qwen3VLProcessor
+
+    from mmexp.reranker_archs import RerankerArch
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -71,11 +75,21 @@ class TinyVlm(HubModel):
         return self.hidden_size
 
     def build(self) -> SentenceTransformer:
+        with self._written():
+            return super().build()
+
+    def build_reranker(self, arch: RerankerArch, prompts: dict[str, str]) -> CrossEncoder:
+        with self._written():
+            return super().build_reranker(arch, prompts)
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        """`checkpoint` is a folder with the model, as long as it takes to load it."""
         with tempfile.TemporaryDirectory() as folder:
             write_checkpoint(self, Path(folder))
             self.checkpoint = folder
             try:
-                return super().build()
+                yield
             finally:
                 self.checkpoint = ""
 
@@ -124,6 +138,7 @@ def architecture(tiny: TinyVlm, tokenizer: PreTrainedTokenizerBase) -> Qwen3VLCo
 
     token_id: dict[str, Any] = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
     return Qwen3VLConfig(
+        tie_word_embeddings=True,  # as the 2B has it
         text_config={
             "vocab_size": len(tokenizer),
             "hidden_size": tiny.hidden_size,

@@ -18,9 +18,9 @@ from tests.reference_vdr import ndcg_by_dimension
 DIMS = [128, 96, 64, 48, 32, 24, 16]
 
 
-def against_seven_evaluators(folder: Path, num_rounds: int = 3) -> list[tuple[float, float]]:
+def against_seven_evaluators(folder: Path, num_rounds: int = 5) -> list[tuple[float, float]]:
     """Seconds of the library's evaluators, with their default batch size, and of ours. Both find the same NDCG@10."""
-    data, checkpoint = write_data(folder / "data", 8, 30), write_model(folder / "model")
+    data, checkpoint = write_data(folder / "data", 8, 38), write_model(folder / "model")
     model = SentenceTransformer(str(checkpoint), processor_kwargs=PIXELS)
     rows = load_dataset(str(data), "eval", split="train")
     source = HubColumns(path=str(data), train_config="train", eval_config="eval", eval_split="train")

@@ -1,0 +1,144 @@
+"""The kinds of models: what training, measuring and loading an embedder and a reranker have not in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from sentence_transformers import (
+    CrossEncoderTrainer,
+    CrossEncoderTrainingArguments,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+
+from mmexp.data.pairs import reranking_columns
+from mmexp.data.training import training_columns
+from mmexp.evaluate import Evaluator
+from mmexp.reranking import RerankingEvaluator
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from sentence_transformers import CrossEncoder, SentenceTransformer
+    from sentence_transformers.base.trainer import BaseTrainer
+    from sentence_transformers.base.training_args import BaseTrainingArguments
+    from torch import nn
+
+    from mmexp.data.splits import Split
+    from mmexp.encode import Encoder
+    from mmexp.evaluate import Phase
+    from mmexp.experiment import Experiment
+    from mmexp.models.facts import ModelFacts
+
+
+class Kind(ABC):
+    """How an experiment's kind of model is loaded, trained and measured. `run` is the same for all."""
+
+    trainer_class: type[BaseTrainer]
+    arguments_class: type[BaseTrainingArguments]
+    workers_preprocess: bool
+    """Whether data workers also make the model's input tensors, or only decode, which leaves them idle mostly."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+
+    def arguments(self) -> dict[str, Any]:
+        """Training arguments that the experiment says elsewhere than in `trainer`."""
+        return {}
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise `ConfigError` for what can be refused before a weight is read."""
+
+    @abstractmethod
+    def build_model(self) -> Any:
+        """Load the model, ready to train."""
+
+    @abstractmethod
+    def build_evaluator(
+        self, evaluation: Split, facts: ModelFacts, encoder: Encoder, phase: Phase
+    ) -> Evaluator | RerankingEvaluator:
+        """What measures the model."""
+
+    @abstractmethod
+    def build_loss(self, model: Any) -> nn.Module:
+        """The loss around the model."""
+
+    @abstractmethod
+    def training_data(self, train: Split) -> dict[str, Dataset]:
+        """The training rows in the columns that the loss takes: one data set, or one for each direction."""
+
+    def batch_size(self, facts: ModelFacts) -> int:
+        """Inputs that are evaluated at once."""
+        return max(1, self.experiment.evaluation.num_tokens // facts.tokens_per_page)
+
+
+class Embedder(Kind):
+    """One vector per input, at the sizes that `dims` says."""
+
+    trainer_class = SentenceTransformerTrainer
+    arguments_class = SentenceTransformerTrainingArguments
+    workers_preprocess = True
+
+    def check(self) -> None:
+        dimension = self.experiment.model.embedding_dimension()
+        if dimension is not None:
+            self.experiment.dims.sizes(dimension)
+
+    def build_model(self) -> SentenceTransformer:
+        return self.experiment.model.build()
+
+    def build_evaluator(self, evaluation: Split, facts: ModelFacts, encoder: Encoder, phase: Phase) -> Evaluator:
+        assert facts.embedding_dimension is not None
+        dims = self.experiment.dims.evaluated(facts.embedding_dimension)
+        return Evaluator(evaluation, dims, encoder, self.batch_size(facts), phase)
+
+    def build_loss(self, model: SentenceTransformer) -> nn.Module:
+        return self.experiment.dims.wrap(model, self.experiment.loss.build(model))
+
+    def training_data(self, train: Split) -> dict[str, Dataset]:
+        return {"train": training_columns(train)}
+
+
+class Reranker(Kind):
+    """One score per (query, document), in the directions that `reranking` says."""
+
+    trainer_class = CrossEncoderTrainer
+    arguments_class = CrossEncoderTrainingArguments
+    workers_preprocess = False
+
+    def arguments(self) -> dict[str, Any]:
+        return {"prompts": self.experiment.reranking.trained_prompts}
+
+    def check(self) -> None:
+        self.experiment.model.embedding_dimension()  # reaches for the checkpoint
+
+    def build_model(self) -> CrossEncoder:
+        assert self.experiment.reranker_arch is not None
+        prompts = self.experiment.reranking.trained_prompts
+        return self.experiment.model.build_reranker(self.experiment.reranker_arch, prompts)
+
+    def build_evaluator(
+        self, evaluation: Split, facts: ModelFacts, encoder: Encoder, phase: Phase
+    ) -> RerankingEvaluator:
+        experiment = self.experiment
+        batch_size = min(64, self.batch_size(facts))
+        return RerankingEvaluator(evaluation, experiment.reranking, experiment.seed, encoder, batch_size, phase)
+
+    def build_loss(self, model: CrossEncoder) -> nn.Module:
+        return self.experiment.loss.build(model)
+
+    def training_data(self, train: Split) -> dict[str, Dataset]:
+        reranking, loss = self.experiment.reranking, self.experiment.loss
+        assert loss.rows is not None
+        return {
+            direction.value: reranking_columns(
+                train, direction, loss.rows, reranking.num_sampled_negatives, self.experiment.seed
+            )
+            for direction in reranking.directions
+        }
+
+
+def kind_of(experiment: Experiment) -> Kind:
+    """An embedder, or where a reranker architecture is chosen, a reranker."""
+    return Embedder(experiment) if experiment.reranker_arch is None else Reranker(experiment)

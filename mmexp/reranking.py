@@ -1,0 +1,224 @@
+"""Evaluation of a reranker: in each direction, the positives of a query among sampled negatives."""
+
+from __future__ import annotations
+
+import logging
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from sentence_transformers.base.evaluation import BaseEvaluator
+from sentence_transformers.cross_encoder.evaluation import CrossEncoderRerankingEvaluator
+from torch.utils.data import Dataset
+
+from mmexp.data.pairs import Judged, judged
+from mmexp.data.splits import Split
+from mmexp.metrics import PRIMARY_METRIC
+from mmexp.models.facts import weights_checksum
+from mmexp.report import Metrics, Report
+from mmexp.reranking_settings import Reranking
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
+    from mmexp.baseline_cache import BaselineCache
+    from mmexp.encode import Encoder
+    from mmexp.evaluate import Phase
+
+log = logging.getLogger(__name__)
+
+TOP_DOCUMENTS = 10
+
+
+@dataclass
+class Candidates:
+    """The documents that one query ranks: its positives first."""
+
+    query: int
+    documents: list[int]
+    num_positives: int
+
+
+@dataclass
+class DirectionReport(Report):
+    """The metrics of one evaluation by direction, and the scores behind them."""
+
+    part = "direction"
+
+    metrics: dict[str, Metrics]
+
+    per_query: dict[str, list[Metrics]]
+    """{direction: metrics of every query}."""
+
+    scores: dict[str, list[np.ndarray]]
+    """{direction: scores of every query's candidates}, after the model's activation."""
+
+    @property
+    def full(self) -> Metrics:
+        """The mean over directions."""
+        by_direction = list(self.metrics.values())
+        return {name: float(np.mean([metrics[name] for metrics in by_direction])) for name in by_direction[0]}
+
+
+class RerankingEvaluator(BaseEvaluator):
+    """MAP, MRR@10 and NDCG@10 in every direction; the values of the library's CrossEncoderRerankingEvaluator.
+
+    Each (query, document) pair is scored once an evaluation; the scores of weights that were just evaluated are kept.
+    """
+
+    def __init__(
+        self, split: Split, settings: Reranking, seed: int, encoder: Encoder, batch_size: int, phase: Phase
+    ) -> None:
+        super().__init__()
+        self.primary_metric = PRIMARY_METRIC
+        self.prompts = settings.trained_prompts
+        self.encoder = encoder
+        self.batch_size = batch_size
+        self.phase = phase
+        self.views = {direction.value: judged(split, direction) for direction in settings.directions}
+        self.candidates = {
+            name: draw_candidates(view, settings.num_eval_negatives, random.Random(f"{seed} evaluation {name}"))
+            for name, view in self.views.items()
+        }
+        self.queries = [(name, candidates.query) for name, drawn in self.candidates.items() for candidates in drawn]
+        self.corpus = sorted({(name, d) for name, drawn in self.candidates.items() for c in drawn for d in c.documents})
+        self._metrics_of = CrossEncoderRerankingEvaluator(samples=[]).compute_metrics
+        self._last: tuple[str, DirectionReport] | None = None
+
+    def __call__(
+        self, model: Any, output_path: str | None = None, epoch: int = -1, steps: int = -1
+    ) -> dict[str, float]:
+        """What the trainer reports and selects checkpoints by."""
+        with self.phase("evaluation"):
+            report = self.evaluate(model)
+        self.store_metrics_in_model_card_data(model, dict(report.full), epoch, steps)
+        return self.flat(report)
+
+    @staticmethod
+    def flat(report: DirectionReport) -> dict[str, float]:
+        """The means over directions, and every metric of each direction."""
+        by_direction = {
+            f"{metric}_{direction}": value
+            for direction, metrics in report.metrics.items()
+            for metric, value in metrics.items()
+        }
+        return {**report.full, **by_direction}
+
+    def evaluate(self, model: CrossEncoder, cache: BaselineCache | None = None) -> DirectionReport:
+        """Score every pair, or find the scores of these very weights again, and rank."""
+        checksum = weights_checksum(model)
+        if self._last is None or self._last[0] != checksum:
+            self._last = checksum, self._report(self._scores(model, checksum, cache))
+        return self._last[1]
+
+    def _scores(self, model: CrossEncoder, checksum: str, cache: BaselineCache | None) -> dict[str, torch.Tensor]:
+        batches = {name: self._pairs(model, name) for name in self.views}
+        if cache is None:
+            return {name: self._score(model, name, pairs) for name, pairs in batches.items()}
+        samples = {name: pairs.preprocess(pairs.pairs[:1]) for name, pairs in batches.items()}
+        drawn = {name: pairs.pairs for name, pairs in batches.items()}
+        key = cache.key(model, checksum, self.encoder, samples, pairs=drawn, activation=str(model.activation_fn))
+        found = cache.find(key)
+        if found is not None:
+            log.info("baseline: found the scores of this model and data in %s", cache.file(key))
+            return found
+        scores = {name: self._score(model, name, pairs) for name, pairs in batches.items()}
+        cache.keep(key, scores)
+        return scores
+
+    def _pairs(self, model: CrossEncoder, direction: str) -> PreprocessedPairs:
+        pairs = [(drawn.query, document) for drawn in self.candidates[direction] for document in drawn.documents]
+        return PreprocessedPairs(model, self.views[direction], pairs, self.batch_size, self.prompts.get(direction))
+
+    def _score(self, model: CrossEncoder, direction: str, pairs: PreprocessedPairs) -> torch.Tensor:
+        """The score of every pair, as `CrossEncoder.predict` gives it: float32 (pairs,)."""
+        outputs = self.encoder.forward(model, pairs, "scores", f"Score {direction}")
+        assert model.activation_fn is not None
+        return model.activation_fn(torch.cat(outputs)).squeeze(1)
+
+    def _report(self, all_scores: dict[str, torch.Tensor]) -> DirectionReport:
+        scores = {
+            name: np.split(all_scores[name].numpy(), np.cumsum([len(c.documents) for c in drawn])[:-1])
+            for name, drawn in self.candidates.items()
+        }
+        per_query = {
+            name: [self._of_query(c, s) for c, s in zip(self.candidates[name], by_query, strict=True)]
+            for name, by_query in scores.items()
+        }
+        metrics = {
+            name: {metric: float(np.mean([query[metric] for query in queries])) for metric in queries[0]}
+            for name, queries in per_query.items()
+        }
+        return DirectionReport(metrics, per_query, scores)
+
+    def _of_query(self, candidates: Candidates, scores: np.ndarray) -> Metrics:
+        is_relevant = [int(n < candidates.num_positives) for n in range(len(scores))]
+        mrr, ndcg, average_precision = self._metrics_of(is_relevant, scores)
+        return {"ndcg@10": float(ndcg), "mrr@10": float(mrr), "map": float(average_precision)}
+
+    def write(self, report: DirectionReport, file: Path) -> None:
+        """Write a row per (direction, query): every metric, and the best documents with their scores."""
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        rows = []
+        for name, view in self.views.items():
+            for candidates, metrics, scores in zip(
+                self.candidates[name], report.per_query[name], report.scores[name], strict=True
+            ):
+                best = np.argsort(-scores, kind="stable")[:TOP_DOCUMENTS]
+                ids = [view.documents.ids[document] for document in candidates.documents]
+                rows.append(
+                    {
+                        "direction": name,
+                        "query_id": view.queries.ids[candidates.query],
+                        **metrics,
+                        "relevant": ids[: candidates.num_positives],
+                        "num_candidates": len(ids),
+                        "top": [ids[n] for n in best],
+                        "top_scores": scores[best].tolist(),
+                    }
+                )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        parquet.write_table(pa.Table.from_pylist(rows), file)
+
+
+def draw_candidates(view: Judged, num_negatives: int, generator: random.Random) -> list[Candidates]:
+    """For every query, its positives and `num_negatives` documents of the pool that are not."""
+    return [
+        Candidates(
+            query,
+            [*sorted(answers), *view.sample_negatives(query, num_negatives, generator, besides=[])],
+            len(answers),
+        )
+        for query, answers in view.relevant.items()
+    ]
+
+
+class PreprocessedPairs(Dataset):
+    """The model's input tensors of each batch of pairs, made where they are asked for: in a worker."""
+
+    def __init__(
+        self, model: CrossEncoder, view: Judged, pairs: list[tuple[int, int]], batch_size: int, prompt: str | None
+    ) -> None:
+        self.model = model
+        self.view = view
+        self.pairs = pairs
+        self.batch_size = batch_size
+        self.prompt = prompt
+
+    def __len__(self) -> int:
+        return -(-len(self.pairs) // self.batch_size)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        return self.preprocess(self.pairs[position * self.batch_size : (position + 1) * self.batch_size])
+
+    def preprocess(self, pairs: list[tuple[int, int]]) -> dict[str, Any]:
+        """The input tensors of these pairs, each query and document read once."""
+        queries = {query: self.view.queries[query] for query in {query for query, _ in pairs}}
+        documents = {document: self.view.documents[document] for document in {document for _, document in pairs}}
+        inputs = [(queries[query], documents[document]) for query, document in pairs]
+        return self.model.preprocess(inputs, prompt=self.prompt)
