@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from mmexp.models.facts import ModelFacts
 
 
+MAX_PAIRS = 64
+
+
 class Kind(ABC):
     """How an experiment's kind of model is loaded, trained and measured. `run` is the same for all."""
 
@@ -121,9 +124,8 @@ class Reranker(Kind):
     def build_evaluator(
         self, evaluation: Split, facts: ModelFacts, encoder: Encoder, phase: Phase
     ) -> RerankingEvaluator:
-        experiment = self.experiment
-        batch_size = min(64, self.batch_size(facts))
-        return RerankingEvaluator(evaluation, experiment.reranking, experiment.seed, encoder, batch_size, phase)
+        batch_size = min(MAX_PAIRS, self.batch_size(facts))
+        return RerankingEvaluator(evaluation, self.experiment.reranking, encoder, batch_size, phase)
 
     def build_loss(self, model: CrossEncoder) -> nn.Module:
         return self.experiment.loss.build(model)

@@ -66,12 +66,11 @@ class DirectionReport(Report):
 class RerankingEvaluator(BaseEvaluator):
     """MAP, MRR@10 and NDCG@10 in every direction; the values of the library's CrossEncoderRerankingEvaluator.
 
-    Each (query, document) pair is scored once an evaluation; the scores of weights that were just evaluated are kept.
+    The negatives are drawn by the data alone, so that runs with different seeds are measured on the same pairs. Each
+    (query, document) pair is scored once an evaluation; the scores of weights that were just evaluated are kept.
     """
 
-    def __init__(
-        self, split: Split, settings: Reranking, seed: int, encoder: Encoder, batch_size: int, phase: Phase
-    ) -> None:
+    def __init__(self, split: Split, settings: Reranking, encoder: Encoder, batch_size: int, phase: Phase) -> None:
         super().__init__()
         self.primary_metric = PRIMARY_METRIC
         self.prompts = settings.trained_prompts
@@ -80,7 +79,7 @@ class RerankingEvaluator(BaseEvaluator):
         self.phase = phase
         self.views = {direction.value: judged(split, direction) for direction in settings.directions}
         self.candidates = {
-            name: draw_candidates(view, settings.num_eval_negatives, random.Random(f"{seed} evaluation {name}"))
+            name: draw_candidates(view, settings.num_eval_negatives, random.Random(name))
             for name, view in self.views.items()
         }
         self.queries = [(name, candidates.query) for name, drawn in self.candidates.items() for candidates in drawn]

@@ -88,7 +88,7 @@ def test_losses_and_metrics_equal_those_of_the_published_form(checkpoint, vdr_co
                 "positive": [view.documents[d] for d in candidates.documents[: candidates.num_positives]],
                 "negative": [view.documents[d] for d in candidates.documents[candidates.num_positives :]],
             }
-            for candidates in draw_candidates(view, 3, random.Random(f"5 evaluation {name}"))
+            for candidates in draw_candidates(view, 3, random.Random(name))
         ]
     prompts = experiment.reranking.trained_prompts
     expected = reference_reranking(checkpoint, arch, prompts, pairs, samples, tmp_path / "reference", **arguments)

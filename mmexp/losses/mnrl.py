@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+# Rows of the score matrix that a cached loss computes at a time where inputs are cut by tokens: embeddings are small.
+LOSS_ROWS = 1024
+
+
 @schema("loss", "mnrl")
 @dataclass
 class Mnrl(Loss):
@@ -54,4 +58,9 @@ class CachedMnrl(Loss):
 
         if self.mini_batch_size is not None:
             return OnceIfItFits(model, scale=self.scale, mini_batch_size=self.mini_batch_size)
-        return OnceIfItFits(model, scale=self.scale, mini_batch_num_tokens=self.mini_batch_num_tokens)
+        return OnceIfItFits(
+            model,
+            scale=self.scale,
+            mini_batch_num_tokens=self.mini_batch_num_tokens,
+            mini_batch_size=LOSS_ROWS,
+        )
