@@ -10,7 +10,7 @@ from mmexp.data.hub_columns import HubColumns
 from mmexp.data.hub_ids import HubIds
 from mmexp.data.training import training_columns
 from mmexp.schema import ConfigError
-from tests.conftest import page, vdr_columns_rows, write_config, write_examples, write_readme
+from tests.conftest import page, png, vdr_columns_rows, write_config, write_examples, write_readme
 
 COLUMNS = {"train_config": "train", "eval_config": "eval", "eval_split": "train"}
 
@@ -262,3 +262,31 @@ def test_limits_take_the_first_rows_and_only_their_documents(vdr_columns):
     data = HubColumns(path=str(vdr_columns), max_train_rows=5, max_eval_queries=2, **COLUMNS).build(seed=0)
     assert len(data.train.rows) == 5
     assert len(data.evaluation.corpus) == 2 * 5
+
+
+def test_cells_may_be_paths_and_dicts_of_text_and_image(tmp_path):
+    from datasets import Image as ImageFeature
+    from datasets import Value
+
+    from mmexp.models.facts import check_modalities
+    from mmexp.models.tiny_vlm import TinyVlm
+
+    page(1).save(tmp_path / "page.png")
+    path, text = str(tmp_path / "page.png"), Value("string")
+    sources = {
+        "paths": ([path] * 3, text),
+        "dicts": ([{"text": f"page {n}", "image": path} for n in range(3)], {"text": text, "image": text}),
+        "media": (
+            [{"text": f"page {n}", "image": {"bytes": png(n), "path": None}} for n in range(3)],
+            {"text": text, "image": ImageFeature()},
+        ),
+    }
+    model = TinyVlm(hidden_size=32, num_layers=1, vision_hidden_size=32).build()
+    for name, (pages, feature) in sources.items():
+        folder = tmp_path / name
+        write_config(folder, "train", {"query": ["a", "b", "c"], "image": pages}, {"query": text, "image": feature})
+        write_readme(folder, ["train"])
+        source = HubColumns(path=str(folder), train_config="train", num_eval_queries=1, num_negatives=0)
+        split = source.build(seed=0).evaluation
+        check_modalities(model, split)
+        assert "pixel_values" in model.preprocess([split.documents[split.rows[0].positive]]), name
