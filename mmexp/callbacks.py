@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
     from transformers import TrainerState
 
-    from mmexp.evaluate import Evaluator
+    from mmexp.model_evaluator import ModelEvaluator
     from mmexp.record import Record
-    from mmexp.reranking import RerankingEvaluator
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +30,7 @@ log = logging.getLogger(__name__)
 class Announce(TrainerCallback):
     """The first line: what is about to happen, and how much of it."""
 
-    def __init__(
-        self, model: BaseModel, datasets: dict[str, Dataset], evaluator: Evaluator | RerankingEvaluator
-    ) -> None:
+    def __init__(self, model: BaseModel, datasets: dict[str, Dataset], evaluator: ModelEvaluator[Any]) -> None:
         self.model = model
         self.datasets = datasets
         self.evaluator = evaluator

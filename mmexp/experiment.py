@@ -14,11 +14,16 @@ from mmexp.data import Data
 from mmexp.dims import Dims
 from mmexp.launchers import Launcher
 from mmexp.losses import Loss
+from mmexp.model_kind import ModelKind
 from mmexp.models import Model
 from mmexp.reranker_archs import RerankerArch
 from mmexp.reranking_settings import Reranking
 from mmexp.schema import ConfigError, did_you_mean, register_components
 from mmexp.tracking import Tracking
+
+# What to type for each kind of model.
+CHOSEN_BY = {ModelKind.embedder: "reranker_arch=null", ModelKind.reranker: "reranker_arch=any_to_any"}
+A_LOSS_FOR = {ModelKind.embedder: "cached_mnrl", ModelKind.reranker: "binary_cross_entropy"}
 
 
 class Task(Enum):
@@ -109,16 +114,11 @@ class Experiment:
 
     def _check_kind(self) -> None:
         """The loss and the sizes must be of the kind of model that reranker_arch chooses."""
-        loss = type(self.loss).__name__
-        if self.reranker_arch is None and self.loss.rows is not None:
+        if self.loss.trains is not self.kind:
             raise ConfigError(
-                f"{loss} is a loss for rerankers, and reranker_arch is null. Choose an architecture "
-                "(reranker_arch=any_to_any), or a loss for embedders (loss=cached_mnrl)."
-            )
-        if self.reranker_arch is not None and self.loss.rows is None:
-            raise ConfigError(
-                f"{loss} is a loss for embedders, and reranker_arch={type(self.reranker_arch).__name__} scores pairs. "
-                "Choose a loss for rerankers (loss=binary_cross_entropy), or reranker_arch=null."
+                f"{type(self.loss).__name__} is a loss for {self.loss.trains.value}s, and the model is a "
+                f"{self.kind.value}. Choose a loss for it (loss={A_LOSS_FOR[self.kind]}), or the other kind of model "
+                f"({CHOSEN_BY[self.loss.trains]})."
             )
         if self.reranker_arch is not None and (self.dims.matryoshka_dims or self.dims.halvings):
             raise ConfigError(
@@ -129,6 +129,11 @@ class Experiment:
                 "a reranker without negatives learns to say yes. Use data.num_negatives=1 or more, or "
                 "reranking.num_sampled_negatives=1 or more."
             )
+
+    @property
+    def kind(self) -> ModelKind:
+        """The kind of model: an embedder, or where a reranker architecture is chosen, a reranker."""
+        return ModelKind.embedder if self.reranker_arch is None else ModelKind.reranker
 
     @property
     def selects_best(self) -> bool:

@@ -20,11 +20,10 @@ if TYPE_CHECKING:
     from sentence_transformers.base.training_args import BaseTrainingArguments
     from torch import nn
 
-    from mmexp.evaluate import Evaluator
     from mmexp.experiment import Experiment
     from mmexp.kinds import Kind
+    from mmexp.model_evaluator import ModelEvaluator
     from mmexp.record import Record
-    from mmexp.reranking import RerankingEvaluator
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ def fit(
     model: BaseModel,
     loss: nn.Module,
     datasets: dict[str, Dataset],
-    evaluator: Evaluator | RerankingEvaluator,
+    evaluator: ModelEvaluator[Any],
     record: Record,
 ) -> dict[str, float]:
     """Train `model` in place. Returns the throughput: pages, tokens and samples per second of training.
@@ -71,7 +70,7 @@ def build_trainer(
     model: BaseModel,
     loss: nn.Module,
     datasets: dict[str, Dataset],
-    evaluator: Evaluator | RerankingEvaluator,
+    evaluator: ModelEvaluator[Any],
     callbacks: list[TrainerCallback],
 ) -> BaseTrainer:
     """The library's trainer over whole data sets, whose model card describes a few rows of each.

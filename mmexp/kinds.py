@@ -15,6 +15,7 @@ from sentence_transformers import (
 from mmexp.data.pairs import reranking_columns
 from mmexp.data.training import training_columns
 from mmexp.evaluate import Evaluator
+from mmexp.model_kind import ModelKind
 from mmexp.reranking import RerankingEvaluator
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
     from mmexp.data.splits import Split
     from mmexp.encode import Encoder
-    from mmexp.evaluate import Phase
     from mmexp.experiment import Experiment
+    from mmexp.model_evaluator import ModelEvaluator, Phase
     from mmexp.models.facts import ModelFacts
 
 
@@ -60,7 +61,7 @@ class Kind(ABC):
     @abstractmethod
     def build_evaluator(
         self, evaluation: Split, facts: ModelFacts, encoder: Encoder, phase: Phase
-    ) -> Evaluator | RerankingEvaluator:
+    ) -> ModelEvaluator[Any]:
         """What measures the model."""
 
     @abstractmethod
@@ -132,7 +133,6 @@ class Reranker(Kind):
 
     def training_data(self, train: Split) -> dict[str, Dataset]:
         reranking, loss = self.experiment.reranking, self.experiment.loss
-        assert loss.rows is not None
         return {
             direction.value: reranking_columns(
                 train, direction, loss.rows, reranking.num_sampled_negatives, self.experiment.seed
@@ -141,6 +141,9 @@ class Reranker(Kind):
         }
 
 
+KINDS: dict[ModelKind, type[Kind]] = {ModelKind.embedder: Embedder, ModelKind.reranker: Reranker}
+
+
 def kind_of(experiment: Experiment) -> Kind:
-    """An embedder, or where a reranker architecture is chosen, a reranker."""
-    return Embedder(experiment) if experiment.reranker_arch is None else Reranker(experiment)
+    """What the experiment's kind of model needs."""
+    return KINDS[experiment.kind](experiment)

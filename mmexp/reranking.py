@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,27 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.cross_encoder.evaluation import CrossEncoderRerankingEvaluator
 from torch.utils.data import Dataset
 
 from mmexp.data.pairs import Judged, judged
 from mmexp.data.splits import Split
-from mmexp.metrics import PRIMARY_METRIC
-from mmexp.models.facts import weights_checksum
+from mmexp.model_evaluator import TOP_DOCUMENTS, ModelEvaluator, Phase
 from mmexp.report import Metrics, Report
 from mmexp.reranking_settings import Reranking
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
-    from mmexp.baseline_cache import BaselineCache
     from mmexp.encode import Encoder
-    from mmexp.evaluate import Phase
-
-log = logging.getLogger(__name__)
-
-TOP_DOCUMENTS = 10
 
 
 @dataclass
@@ -63,20 +54,19 @@ class DirectionReport(Report):
         return {name: float(np.mean([metrics[name] for metrics in by_direction])) for name in by_direction[0]}
 
 
-class RerankingEvaluator(BaseEvaluator):
+class RerankingEvaluator(ModelEvaluator[DirectionReport]):
     """MAP, MRR@10 and NDCG@10 in every direction; the values of the library's CrossEncoderRerankingEvaluator.
 
     The negatives are drawn by the data alone, so that runs with different seeds are measured on the same pairs. Each
-    (query, document) pair is scored once an evaluation; the scores of weights that were just evaluated are kept.
+    (query, document) pair is scored once an evaluation.
     """
 
+    outputs = "scores"
+
     def __init__(self, split: Split, settings: Reranking, encoder: Encoder, batch_size: int, phase: Phase) -> None:
-        super().__init__()
-        self.primary_metric = PRIMARY_METRIC
+        super().__init__(encoder, phase)
         self.prompts = settings.trained_prompts
-        self.encoder = encoder
         self.batch_size = batch_size
-        self.phase = phase
         self.views = {direction.value: judged(split, direction) for direction in settings.directions}
         self.candidates = {
             name: draw_candidates(view, settings.num_eval_negatives, random.Random(name))
@@ -85,16 +75,6 @@ class RerankingEvaluator(BaseEvaluator):
         self.queries = [(name, candidates.query) for name, drawn in self.candidates.items() for candidates in drawn]
         self.corpus = sorted({(name, d) for name, drawn in self.candidates.items() for c in drawn for d in c.documents})
         self._metrics_of = CrossEncoderRerankingEvaluator(samples=[]).compute_metrics
-        self._last: tuple[str, DirectionReport] | None = None
-
-    def __call__(
-        self, model: Any, output_path: str | None = None, epoch: int = -1, steps: int = -1
-    ) -> dict[str, float]:
-        """What the trainer reports and selects checkpoints by."""
-        with self.phase("evaluation"):
-            report = self.evaluate(model)
-        self.store_metrics_in_model_card_data(model, dict(report.full), epoch, steps)
-        return self.flat(report)
 
     @staticmethod
     def flat(report: DirectionReport) -> dict[str, float]:
@@ -106,41 +86,30 @@ class RerankingEvaluator(BaseEvaluator):
         }
         return {**report.full, **by_direction}
 
-    def evaluate(self, model: CrossEncoder, cache: BaselineCache | None = None) -> DirectionReport:
-        """Score every pair, or find the scores of these very weights again, and rank."""
-        checksum = weights_checksum(model)
-        if self._last is None or self._last[0] != checksum:
-            self._last = checksum, self._report(self._scores(model, checksum, cache))
-        return self._last[1]
-
-    def _scores(self, model: CrossEncoder, checksum: str, cache: BaselineCache | None) -> dict[str, torch.Tensor]:
+    def key_parts(self, model: CrossEncoder) -> dict[str, Any]:
         batches = {name: self._pairs(model, name) for name in self.views}
-        if cache is None:
-            return {name: self._score(model, name, pairs) for name, pairs in batches.items()}
-        samples = {name: pairs.preprocess(pairs.pairs[:1]) for name, pairs in batches.items()}
-        drawn = {name: pairs.pairs for name, pairs in batches.items()}
-        key = cache.key(model, checksum, self.encoder, samples, pairs=drawn, activation=str(model.activation_fn))
-        found = cache.find(key)
-        if found is not None:
-            log.info("baseline: found the scores of this model and data in %s", cache.file(key))
-            return found
-        scores = {name: self._score(model, name, pairs) for name, pairs in batches.items()}
-        cache.keep(key, scores)
+        return {
+            "samples": {name: pairs.preprocess(pairs.pairs[:1]) for name, pairs in batches.items()},
+            "pairs": {name: pairs.pairs for name, pairs in batches.items()},
+            "activation": str(model.activation_fn),
+        }
+
+    def compute(self, model: CrossEncoder) -> dict[str, torch.Tensor]:
+        """The scores of every pair, by direction, as `CrossEncoder.predict` gives them: float32 (pairs,)."""
+        assert model.activation_fn is not None
+        scores = {}
+        for name in self.views:
+            outputs = self.encoder.forward(model, self._pairs(model, name), "scores", f"Score {name}")
+            scores[name] = model.activation_fn(torch.cat(outputs)).squeeze(1)
         return scores
 
     def _pairs(self, model: CrossEncoder, direction: str) -> PreprocessedPairs:
         pairs = [(drawn.query, document) for drawn in self.candidates[direction] for document in drawn.documents]
         return PreprocessedPairs(model, self.views[direction], pairs, self.batch_size, self.prompts.get(direction))
 
-    def _score(self, model: CrossEncoder, direction: str, pairs: PreprocessedPairs) -> torch.Tensor:
-        """The score of every pair, as `CrossEncoder.predict` gives it: float32 (pairs,)."""
-        outputs = self.encoder.forward(model, pairs, "scores", f"Score {direction}")
-        assert model.activation_fn is not None
-        return model.activation_fn(torch.cat(outputs)).squeeze(1)
-
-    def _report(self, all_scores: dict[str, torch.Tensor]) -> DirectionReport:
+    def report(self, model: CrossEncoder, computed: dict[str, torch.Tensor]) -> DirectionReport:
         scores = {
-            name: np.split(all_scores[name].numpy(), np.cumsum([len(c.documents) for c in drawn])[:-1])
+            name: np.split(computed[name].numpy(), np.cumsum([len(c.documents) for c in drawn])[:-1])
             for name, drawn in self.candidates.items()
         }
         per_query = {

@@ -22,6 +22,7 @@ from mmexp.record import Record
 from mmexp.save import peak_memory_bytes, push_model, save_model
 
 if TYPE_CHECKING:
+    from mmexp.model_evaluator import ModelEvaluator
     from mmexp.report import Report
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def run(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
         return metric
 
 
-def leave(record: Record, evaluator: Any, report: Report, stage: str) -> None:
+def leave(record: Record, evaluator: ModelEvaluator[Any], report: Report, stage: str) -> None:
     """Leave one evaluation in the run folder and the dashboard."""
     evaluator.write(report, record.run_dir / "per_query" / f"{stage}.parquet")
     if stage == "baseline":

@@ -16,6 +16,7 @@ from sentence_transformers import CrossEncoder
 from mmexp.data.made_up_pages import MadeUpPages
 from mmexp.data.pairs import Direction, Rows, judged, reranking_columns
 from mmexp.losses.reranker_losses import BinaryCrossEntropy
+from mmexp.model_kind import ModelKind
 from mmexp.models.hub import HubModel
 from mmexp.models.tiny_vlm import TinyVlm, write_checkpoint
 from mmexp.reranker_archs.any_to_any import AnyToAny
@@ -132,7 +133,11 @@ def test_every_loss_for_rerankers_is_tested():
 
     register()
     schemas = ConfigStore.instance().repo["schema"]["loss"]
-    of_rerankers = {name.removesuffix(".yaml") for name, it in schemas.items() if OmegaConf.get_type(it.node).rows}
+    of_rerankers = {
+        name.removesuffix(".yaml")
+        for name, it in schemas.items()
+        if OmegaConf.get_type(it.node).trains is ModelKind.reranker
+    }
     assert of_rerankers == set(RERANKER_LOSSES)
 
 

@@ -16,13 +16,13 @@ from mmexp.user_modules import config_folders
 LOSS = '''
 from dataclasses import dataclass
 
-from mmexp.losses import Loss
+from mmexp.losses import EmbedderLoss
 from mmexp.schema import schema
 
 
 @schema("loss", "triplet")
 @dataclass
-class Triplet(Loss):
+class Triplet(EmbedderLoss):
     """The page nearer than the hard negative, by a margin."""
 
     margin: float = 5.0

@@ -12,7 +12,7 @@ from omegaconf import MISSING
 
 from mmexp.data import Data
 from mmexp.data.cells import Cells, Values, bad_page
-from mmexp.data.splits import Row, Split
+from mmexp.data.splits import Row, Split, check_share, share_of_queries
 from mmexp.schema import ConfigError, did_you_mean, schema
 
 if TYPE_CHECKING:
@@ -41,10 +41,7 @@ class Folder(Data):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.eval_fraction < 1:
-            raise ConfigError(
-                f"data.eval_fraction={self.eval_fraction} is not between 0 and 1. Use a share such as 0.1."
-            )
+        check_share(self.eval_fraction)
 
     @property
     def checks_pages(self) -> bool:
@@ -59,7 +56,7 @@ class Folder(Data):
         return train, read_examples(folder / "eval.jsonl", pages) if (folder / "eval.jsonl").exists() else None
 
     def num_held_out(self, train: Split) -> int:
-        return max(1, round(self.eval_fraction * len(train.relevant)))
+        return share_of_queries(self.eval_fraction, train)
 
 
 class FolderPages(Cells):

@@ -9,8 +9,8 @@ from omegaconf import MISSING
 
 from mmexp.data import Data
 from mmexp.data.hub import ColumnCells, open_dataset, require_columns, text_ids
-from mmexp.data.splits import Row, Split
-from mmexp.schema import ConfigError, schema
+from mmexp.data.splits import Row, Split, check_share, share_of_queries
+from mmexp.schema import schema
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -59,10 +59,8 @@ class HubColumns(Data):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.eval_fraction is not None and not 0 < self.eval_fraction < 1:
-            raise ConfigError(
-                f"data.eval_fraction={self.eval_fraction} is not between 0 and 1. Use a share such as 0.1."
-            )
+        if self.eval_fraction is not None:
+            check_share(self.eval_fraction)
 
     def read(self, seed: int) -> tuple[Split, Split | None]:
         train = self._split("train", self.train_config, self.train_split)
@@ -71,7 +69,7 @@ class HubColumns(Data):
     def num_held_out(self, train: Split) -> int:
         if self.eval_fraction is None:
             return self.num_eval_queries
-        return max(1, round(self.eval_fraction * len(train.relevant)))
+        return share_of_queries(self.eval_fraction, train)
 
     def _split(self, name: str, config: str | None, split: str) -> Split:
         dataset = open_dataset(self.path, config, split, self.revision)

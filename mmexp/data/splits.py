@@ -99,6 +99,17 @@ def merge_duplicates(split: Split) -> Split:
     return merged
 
 
+def check_share(eval_fraction: float) -> None:
+    """Raise `ConfigError` unless `data.eval_fraction` is a share."""
+    if not 0 < eval_fraction < 1:
+        raise ConfigError(f"data.eval_fraction={eval_fraction} is not between 0 and 1. Use a share such as 0.1.")
+
+
+def share_of_queries(eval_fraction: float, split: Split) -> int:
+    """How many queries a share of the split is; at least one."""
+    return max(1, round(eval_fraction * len(split.relevant)))
+
+
 def hold_out_documents(split: Split, num_queries: int, seed: int) -> tuple[Split, Split]:
     """Split by document into (train, evaluation): no page that answers an evaluation query is seen in training.
 

@@ -1,4 +1,7 @@
-"""Losses: the library's, chosen by name. `dims` wraps Matryoshka around any of an embedder's, last."""
+"""Losses: the library's, chosen by name. `dims` wraps Matryoshka around any of an embedder's, last.
+
+A loss derives from the class of the kind of model that it trains: EmbedderLoss or RerankerLoss.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mmexp.data.pairs import Rows  # at run time: the schema resolves every annotation
+from mmexp.data.pairs import Rows  # at run time, as the next: the schema resolves every annotation
+from mmexp.model_kind import ModelKind
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,12 +20,27 @@ if TYPE_CHECKING:
 class Loss(ABC):
     """Base of every loss config (config group `loss`)."""
 
-    takes_label: ClassVar[bool] = False
-    """Whether the loss reads a label or score column."""
+    trains: ClassVar[ModelKind]
+    """The kind of model that the loss trains."""
 
-    rows: ClassVar[Rows | None] = None
-    """The form in which a reranker's loss takes its examples. None: a loss for embedders."""
+    rows: ClassVar[Rows] = Rows.columns
+    """The form in which the loss takes its examples."""
+
+    takes_label: ClassVar[bool] = False
+    """Whether the loss reads a label or score column of the data."""
 
     @abstractmethod
     def build(self, model: Any) -> nn.Module:
         """The library's loss around `model`."""
+
+
+class EmbedderLoss(Loss):
+    """Base of the losses of embedders."""
+
+    trains: ClassVar[ModelKind] = ModelKind.embedder
+
+
+class RerankerLoss(Loss):
+    """Base of the losses of rerankers."""
+
+    trains: ClassVar[ModelKind] = ModelKind.reranker

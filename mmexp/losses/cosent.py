@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from mmexp.losses import Loss
+from mmexp.losses import EmbedderLoss
 from mmexp.schema import schema
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @schema("loss", "cosent")
 @dataclass
-class CoSent(Loss):
+class CoSent(EmbedderLoss):
     """Ranks (query, page) pairs by a score of the data: higher scores get higher similarities. data.num_negatives=0."""
 
     takes_label: ClassVar[bool] = True

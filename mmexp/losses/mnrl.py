@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mmexp.losses import Loss
+from mmexp.losses import EmbedderLoss
 from mmexp.schema import ConfigError, schema
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ LOSS_ROWS = 1024
 
 @schema("loss", "mnrl")
 @dataclass
-class Mnrl(Loss):
+class Mnrl(EmbedderLoss):
     """Every other page of the batch is a negative. The whole batch is in memory at once."""
 
     scale: float = 20.0
@@ -33,7 +33,7 @@ class Mnrl(Loss):
 
 @schema("loss", "cached_mnrl")
 @dataclass
-class CachedMnrl(Loss):
+class CachedMnrl(EmbedderLoss):
     """The same loss and gradients as `mnrl`, with one mini-batch in memory at a time (GradCache)."""
 
     scale: float = 20.0

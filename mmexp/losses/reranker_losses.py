@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from mmexp.data.pairs import Rows
-from mmexp.losses import Loss
+from mmexp.losses import RerankerLoss
 from mmexp.schema import ConfigError, schema
 
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @schema("loss", "binary_cross_entropy")
 @dataclass
-class BinaryCrossEntropy(Loss):
+class BinaryCrossEntropy(RerankerLoss):
     """Every pair by itself: does the document match?"""
 
-    rows: ClassVar[Rows | None] = Rows.pairs
+    rows: ClassVar[Rows] = Rows.pairs
 
     pos_weight: float | None = None
     """Weight of matching pairs against the others. null: 1."""
@@ -33,10 +33,8 @@ class BinaryCrossEntropy(Loss):
 
 
 @dataclass
-class InBatchNegatives(Loss):
+class InBatchNegatives(RerankerLoss):
     """The positive against its negatives and other rows' documents, drawn from the batch."""
-
-    rows: ClassVar[Rows | None] = Rows.columns
 
     scale: int = 10
     """Factor on the scores after their activation: 1 / temperature."""
@@ -80,10 +78,10 @@ class RerankerCachedMnrl(InBatchNegatives):
 
 
 @dataclass
-class Listwise(Loss):
+class Listwise(RerankerLoss):
     """All documents of a query together."""
 
-    rows: ClassVar[Rows | None] = Rows.lists
+    rows: ClassVar[Rows] = Rows.lists
 
     mini_batch_size: int | None = 16
     """Pairs that are passed through the model at a time. null: all of a batch."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from omegaconf import MISSING
 
@@ -16,12 +18,15 @@ from mmexp.schema import ConfigError, schema
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
+    from sentence_transformers.base.model_card import BaseModelCardData
     from sentence_transformers.base.modules import Transformer
     from transformers import PretrainedConfig
 
     from mmexp.reranker_archs import RerankerArch
 
 log = logging.getLogger(__name__)
+
+ModelCard = TypeVar("ModelCard", bound="BaseModelCardData")
 
 
 class Dtype(Enum):
@@ -58,6 +63,10 @@ class Card:
 
     name: str | None = None
     """Title of the card."""
+
+    def build(self, card_class: type[ModelCard]) -> ModelCard:
+        """The library's card of the kind of model."""
+        return card_class(language=self.language, license=self.license, model_name=self.name)
 
 
 @schema("model", "hub")
@@ -104,23 +113,20 @@ class HubModel(Model):
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer.model_card import SentenceTransformerModelCardData
 
-        self._read_config()  # says what cannot be reached, where the library would start a model of its own
-        card = SentenceTransformerModelCardData(
-            language=self.card.language, license=self.card.license, model_name=self.card.name
-        )
-        shared: dict[str, Any] = {"prompts": self.prompts or None, "model_card_data": card}
-        try:
-            if self._is_embedding_model():
-                if self.pooling is not None:
-                    raise ConfigError(
-                        f"model.pooling={self.pooling.value} cannot apply: model.checkpoint={self.checkpoint} is an "
-                        "embedding model with a pooling of its own. Use model.pooling=null."
-                    )
+        shared: dict[str, Any] = {
+            "prompts": self.prompts or None,
+            "model_card_data": self.card.build(SentenceTransformerModelCardData),
+        }
+        with self._loading():
+            if not self._is_embedding_model():
+                model = SentenceTransformer(modules=self._fresh_modules(), **shared)
+            elif self.pooling is None:
                 model = SentenceTransformer(self.checkpoint, **self.loading_arguments(), **shared)
             else:
-                model = SentenceTransformer(modules=self._fresh_modules(), **shared)
-        except (OSError, ValueError, ImportError) as error:
-            raise error if isinstance(error, ConfigError) else self._cannot_load(error) from error
+                raise ConfigError(
+                    f"model.pooling={self.pooling.value} cannot apply: model.checkpoint={self.checkpoint} is an "
+                    "embedding model with a pooling of its own. Use model.pooling=null."
+                )
         self.set_pixel_bounds(model)
         return model
 
@@ -133,21 +139,32 @@ class HubModel(Model):
                 f"model.pooling={self.pooling.value} would be ignored: reranker_arch says how scores are made. "
                 "Use model.pooling=null."
             )
-        self._read_config()
-        card = CrossEncoderModelCardData(
-            language=self.card.language, license=self.card.license, model_name=self.card.name
-        )
-        arguments: dict[str, Any] = {"prompts": {**prompts, **self.prompts}, "model_card_data": card}
-        try:
+        arguments: dict[str, Any] = {
+            "prompts": {**prompts, **self.prompts},
+            "model_card_data": self.card.build(CrossEncoderModelCardData),
+        }
+        with self._loading():
             if self._saved_kind() == "CrossEncoder":
                 log.info("model.checkpoint=%s is a saved reranker, loaded as it is", self.checkpoint)
                 model = CrossEncoder(self.checkpoint, **self.loading_arguments(), **arguments)
             else:
                 model = arch.build(self, **arguments)
-        except (OSError, ValueError, ImportError) as error:
-            raise error if isinstance(error, ConfigError) else self._cannot_load(error) from error
         self.set_pixel_bounds(model)
         return model
+
+    @contextmanager
+    def _loading(self) -> Iterator[None]:
+        """Say what cannot be loaded in one line; first, whether the checkpoint can be reached at all.
+
+        Where it cannot, the library would start a model of its own.
+        """
+        self._read_config()
+        try:
+            yield
+        except ConfigError:
+            raise
+        except (OSError, ValueError, ImportError) as error:
+            raise self._cannot_load(error) from error
 
     def _read_config(self) -> PretrainedConfig:
         from transformers import AutoConfig
@@ -171,27 +188,21 @@ class HubModel(Model):
     def transformer(self, task: str = "feature-extraction") -> Transformer:
         """Load the checkpoint for one of the library's transformer tasks, without modules after it.
 
-        Raises `ConfigError` where the checkpoint cannot be loaded for it.
+        Errors of the library, and pixel bounds, are left to `build` and `build_reranker`, which call this.
         """
         from sentence_transformers.base.modules import Transformer
 
-        self._read_config()
         arguments = self.loading_arguments()
         hub = {key: arguments[key] for key in ("revision", "trust_remote_code")}
-        try:
-            transformer = Transformer(
-                self.checkpoint,
-                transformer_task=task,
-                model_kwargs={**hub, **arguments["model_kwargs"]},
-                processor_kwargs={**hub, **arguments["processor_kwargs"]},
-                config_kwargs=hub,
-                # A causal VLM's last token sees everything only when the template ends with the assistant's turn.
-                processing_kwargs={"chat_template": {"add_generation_prompt": True}},
-            )
-        except (OSError, ValueError, ImportError) as error:
-            raise self._cannot_load(error) from error
-        self.set_pixel_bounds(transformer)
-        return transformer
+        return Transformer(
+            self.checkpoint,
+            transformer_task=task,
+            model_kwargs={**hub, **arguments["model_kwargs"]},
+            processor_kwargs={**hub, **arguments["processor_kwargs"]},
+            config_kwargs=hub,
+            # A causal VLM's last token sees everything only when the template ends with the assistant's turn.
+            processing_kwargs={"chat_template": {"add_generation_prompt": True}},
+        )
 
     def _fresh_modules(self) -> list[Any]:
         """Transformer, pooling and normalisation around a VLM that has none."""
@@ -236,7 +247,7 @@ class HubModel(Model):
         path = load_file_path(self.checkpoint, name, revision=self.revision)
         return None if path is None else Path(path).read_text(encoding="utf-8")
 
-    def set_pixel_bounds(self, model: SentenceTransformer | CrossEncoder | Transformer) -> None:
+    def set_pixel_bounds(self, model: SentenceTransformer | CrossEncoder) -> None:
         """Bound the area of a page, as the Qwen-VL processors do. Set on the processor, so that it is saved with it."""
         from transformers.image_utils import SizeDict
 

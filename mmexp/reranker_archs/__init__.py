@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mmexp.reranker_archs.chat_template import accept_roles
 from mmexp.schema import ConfigError
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ class TokenJudge(RerankerArch):
 
     false_token: str = "0"
     """What it answers where not. One token."""
+
+    def load(self, model: HubModel, task: str) -> tuple[Transformer, int, int]:
+        """The checkpoint, its template ready for pairs, and the ids of the true and the false token."""
+        transformer = model.transformer(task)
+        accept_roles(transformer.processor, model.checkpoint)
+        return transformer, *self.token_ids(transformer)
 
     def token_ids(self, transformer: Transformer) -> tuple[int, int]:
         """The ids of the true and the false token. Raises `ConfigError` for a text that is not one token."""

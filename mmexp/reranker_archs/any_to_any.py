@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmexp.reranker_archs import TokenJudge
-from mmexp.reranker_archs.chat_template import accept_roles
 from mmexp.schema import schema
 
 if TYPE_CHECKING:
@@ -24,7 +23,5 @@ class AnyToAny(TokenJudge):
         from sentence_transformers import CrossEncoder
         from sentence_transformers.cross_encoder.modules import LogitScore
 
-        transformer = model.transformer("any-to-any")
-        accept_roles(transformer.processor, model.checkpoint)
-        true_token_id, false_token_id = self.token_ids(transformer)
+        transformer, true_token_id, false_token_id = self.load(model, "any-to-any")
         return CrossEncoder(modules=[transformer, LogitScore(true_token_id, false_token_id)], num_labels=1, **arguments)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from mmexp.reranker_archs import TokenJudge
-from mmexp.reranker_archs.chat_template import accept_roles
 from mmexp.schema import schema
 
 if TYPE_CHECKING:
@@ -29,9 +28,7 @@ class FeatureExtraction(TokenJudge):
         from sentence_transformers import CrossEncoder
         from sentence_transformers.sentence_transformer.modules import Dense, Pooling
 
-        transformer = model.transformer("feature-extraction")
-        accept_roles(transformer.processor, model.checkpoint)
-        true_token_id, false_token_id = self.token_ids(transformer)
+        transformer, true_token_id, false_token_id = self.load(model, "feature-extraction")
         dimension = transformer.get_embedding_dimension()
         embeddings = cast("torch.Tensor", transformer.model.get_input_embeddings().weight).detach()
         dense = Dense(

@@ -1,0 +1,104 @@
+"""What evaluators of embedders and of rerankers share: when a model is computed, found again, and reported."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from sentence_transformers.base.evaluation import BaseEvaluator
+
+from mmexp.metrics import PRIMARY_METRIC
+from mmexp.models.facts import weights_checksum
+from mmexp.report import Report
+
+if TYPE_CHECKING:
+    import torch
+
+    from mmexp.baseline_cache import BaselineCache
+    from mmexp.encode import Encoder
+
+log = logging.getLogger(__name__)
+
+Phase = Callable[[str], AbstractContextManager[None]]
+AReport = TypeVar("AReport", bound=Report)
+TOP_DOCUMENTS = 10
+
+
+def no_phase(name: str) -> AbstractContextManager[None]:
+    """Books nothing."""
+    return nullcontext()
+
+
+class ModelEvaluator(BaseEvaluator, ABC, Generic[AReport]):
+    """Measures a model on one evaluation split. Also the evaluator that the library's trainer calls.
+
+    The last report is kept with a checksum of the weights it was made with, so that the final evaluation of a model
+    that was just evaluated in training costs nothing. `phase` says where the time and energy of an evaluation in
+    training are booked.
+    """
+
+    outputs: ClassVar[str]
+    """What the model computes, in a word: what the baseline cache keeps."""
+
+    queries: Sequence[Any]
+    corpus: Sequence[Any]
+
+    def __init__(self, encoder: Encoder, phase: Phase) -> None:
+        super().__init__()
+        self.primary_metric = PRIMARY_METRIC
+        self.encoder = encoder
+        self.phase = phase
+        self._last: tuple[str, AReport] | None = None
+
+    def __call__(
+        self, model: Any, output_path: str | None = None, epoch: int = -1, steps: int = -1
+    ) -> dict[str, float]:
+        """What the trainer reports and selects checkpoints by."""
+        with self.phase("evaluation"):
+            report = self.evaluate(model)
+        self.store_metrics_in_model_card_data(model, dict(report.full), epoch, steps)
+        return self.flat(report)
+
+    def evaluate(self, model: Any, cache: BaselineCache | None = None) -> AReport:
+        """Compute what the metrics need, or find it for these very weights again, and report."""
+        checksum = weights_checksum(model)
+        if self._last is None or self._last[0] != checksum:
+            self._last = checksum, self.report(model, self._found_or_computed(model, checksum, cache))
+        return self._last[1]
+
+    def _found_or_computed(self, model: Any, checksum: str, cache: BaselineCache | None) -> dict[str, torch.Tensor]:
+        if cache is None:
+            return self.compute(model)
+        key = cache.key(model, checksum, self.encoder, **self.key_parts(model))
+        found = cache.find(key)
+        if found is not None:
+            log.info("baseline: found the %s of this model and data in %s", self.outputs, cache.file(key))
+            return found
+        computed = self.compute(model)
+        cache.keep(key, computed)
+        return computed
+
+    @abstractmethod
+    def compute(self, model: Any) -> dict[str, torch.Tensor]:
+        """Pass the evaluation data through the model."""
+
+    @abstractmethod
+    def key_parts(self, model: Any) -> dict[str, Any]:
+        """What `compute` depends on beside weights and data, for `BaselineCache.key`; `samples` among it."""
+
+    @abstractmethod
+    def report(self, model: Any, computed: dict[str, torch.Tensor]) -> AReport:
+        """The metrics of what was computed."""
+
+    @staticmethod
+    @abstractmethod
+    def flat(report: AReport) -> dict[str, float]:
+        """A report as metrics by name."""
+
+    @abstractmethod
+    def write(self, report: AReport, file: Path) -> None:
+        """Write the metrics of every query, and its best documents, as parquet."""

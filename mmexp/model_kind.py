@@ -1,0 +1,10 @@
+"""The kinds of models, by name. What they mean is in kinds.py, which imports torch; configs do not."""
+
+from enum import Enum
+
+
+class ModelKind(Enum):
+    """What a model gives: one vector for an input, or one score for a query and a document."""
+
+    embedder = "embedder"
+    reranker = "reranker"
