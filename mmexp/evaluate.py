@@ -11,7 +11,7 @@ import torch
 
 from mmexp.data.splits import Split
 from mmexp.encode import Encoder, Preprocess, Side
-from mmexp.metrics import PRIMARY_METRIC, Ranking, per_query_metrics, rank
+from mmexp.metrics import MAX_RANK, PRIMARY_METRIC, Ranking, means, per_query_metrics, rank
 from mmexp.model_evaluator import TOP_DOCUMENTS, ModelEvaluator, Phase, no_phase
 from mmexp.report import Metrics, Report
 
@@ -57,7 +57,7 @@ class Evaluator(ModelEvaluator[DimReport]):
         self.corpus = split.corpus
         self.queries = list(split.relevant)
         position = {document: n for n, document in enumerate(self.corpus)}
-        self._relevant = [{position[d] for d in answers} for answers in split.relevant.values()]
+        self.relevant = [{position[d] for d in answers} for answers in split.relevant.values()]
 
     @staticmethod
     def flat(report: DimReport) -> dict[str, float]:
@@ -72,43 +72,57 @@ class Evaluator(ModelEvaluator[DimReport]):
         }
         return {"samples": samples}
 
-    def compute(self, model: SentenceTransformer) -> dict[str, torch.Tensor]:
-        """The embeddings of `queries` and `documents`: float32 (count, dimension)."""
-        queries, documents = self.encoder.encode(
-            model,
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        """What is encoded: the queries, and the corpus."""
+        return (
             Side("query", self.split.queries, self.queries, QUERY_BATCH_SIZE),
             Side("document", self.split.documents, self.corpus, self.document_batch_size),
         )
+
+    def compute(self, model: SentenceTransformer) -> dict[str, torch.Tensor]:
+        """The embeddings of `queries` and `documents`: float32 (count, dimension)."""
+        queries, documents = self.encoder.encode(model, *self.sides)
         return {"queries": queries, "documents": documents}
 
-    def report(self, model: SentenceTransformer, computed: dict[str, torch.Tensor]) -> DimReport:
-        queries, documents = computed["queries"], computed["documents"]
+    def rank(
+        self, model: SentenceTransformer, embeddings: dict[str, torch.Tensor], dim: int, depth: int = MAX_RANK
+    ) -> Ranking:
+        """The best documents of every query at one embedding size."""
         document_ids = [self.split.documents.ids[document] for document in self.corpus]
-        rankings = {
-            dim: rank(queries[:, :dim], documents[:, :dim], document_ids, model.similarity) for dim in self.dims
-        }
-        per_query = {dim: per_query_metrics(ranking, self._relevant) for dim, ranking in rankings.items()}
-        metrics = {
-            dim: {name: float(values.mean()) for name, values in by_metric.items()}
-            for dim, by_metric in per_query.items()
-        }
-        return DimReport(metrics, per_query, rankings)
+        queries, documents = (embeddings[name][:, :dim] for name in ("queries", "documents"))
+        return rank(queries, documents, document_ids, model.similarity, depth)
+
+    def report(self, model: SentenceTransformer, computed: dict[str, torch.Tensor]) -> DimReport:
+        rankings = {dim: self.rank(model, computed, dim) for dim in self.dims}
+        per_query = {dim: per_query_metrics(ranking, self.relevant) for dim, ranking in rankings.items()}
+        return DimReport({dim: means(by_metric) for dim, by_metric in per_query.items()}, per_query, rankings)
 
     def write(self, report: DimReport, file: Path) -> None:
         """Write a row per (query, dimension): every metric, and the best documents with their scores."""
+        self.write_rankings("dim", report.rankings, report.per_query, file)
+
+    def write_rankings(
+        self,
+        part: str,
+        rankings: dict[int, Ranking],
+        per_query: dict[int, dict[str, np.ndarray]],
+        file: Path,
+    ) -> None:
+        """Write a row per query and key of `rankings`, which is in column `part`."""
         import pyarrow as pa
         from pyarrow import parquet
 
         ids = self.split.documents.ids
         table: dict[str, list[Any]] = {}
-        for dim, metrics in report.per_query.items():
-            ranking = report.rankings[dim]
+        for key, metrics in per_query.items():
+            ranking = rankings[key]
             rows: dict[str, Any] = {
                 "query_id": [self.split.queries.ids[query] for query in self.queries],
                 "query": [str(self.split.queries[query]) for query in self.queries],
-                "dim": [dim] * len(self.queries),
+                part: [key] * len(self.queries),
                 **{name: values.tolist() for name, values in metrics.items()},
-                "relevant": [[ids[self.corpus[d]] for d in sorted(answers)] for answers in self._relevant],
+                "relevant": [[ids[self.corpus[d]] for d in sorted(answers)] for answers in self.relevant],
                 "top": [[ids[self.corpus[d]] for d in top[:TOP_DOCUMENTS]] for top in ranking.documents],
                 "top_scores": ranking.scores[:, :TOP_DOCUMENTS].tolist(),
             }

@@ -20,6 +20,7 @@ from mmexp.reranker_archs import RerankerArch
 from mmexp.reranking_settings import Reranking
 from mmexp.schema import ConfigError, did_you_mean, register_components
 from mmexp.tracking import Tracking
+from mmexp.two_stage_settings import TwoStage
 
 # What to type for each kind of model.
 CHOSEN_BY = {ModelKind.embedder: "reranker_arch=null", ModelKind.reranker: "reranker_arch=any_to_any"}
@@ -87,6 +88,7 @@ class Experiment:
     loss: Loss = MISSING
     dims: Dims = MISSING
     reranker_arch: RerankerArch | None = None
+    two_stage: TwoStage | None = None
     reranking: Reranking = field(default_factory=Reranking)
     evaluation: Evaluation = field(default_factory=Evaluation)
     trainer: dict[str, Any] = field(default_factory=dict)
@@ -108,9 +110,23 @@ class Experiment:
                 f"{type(self.loss).__name__} needs a label or score. Name its column with data.label_column, "
                 "or use a loss of pairs (loss=cached_mnrl)."
             )
-        if self.task is Task.train:
+        if self.two_stage is not None:
+            self._check_two_stage()
+        elif self.task is Task.train:
             self._check_kind()
         self.tracking.check()
+
+    def _check_two_stage(self) -> None:
+        if self.task is Task.train:
+            raise ConfigError(
+                "task=train cannot be with two_stage, which measures two trained models together. Use task=evaluate, "
+                "or train each by itself (+experiment=vdr_tiny, +experiment=reranker_tiny)."
+            )
+        if self.reranker_arch is not None:
+            raise ConfigError(
+                "reranker_arch is of the model, which with two_stage is the embedder. Use reranker_arch=null; the "
+                "second stage has its own: reranker_arch@two_stage.reranker_arch=any_to_any."
+            )
 
     def _check_kind(self) -> None:
         """The loss and the sizes must be of the kind of model that reranker_arch chooses."""
@@ -132,7 +148,9 @@ class Experiment:
 
     @property
     def kind(self) -> ModelKind:
-        """The kind of model: an embedder, or where a reranker architecture is chosen, a reranker."""
+        """The kind of model: an embedder, where nothing says that it is another."""
+        if self.two_stage is not None:
+            return ModelKind.two_stage
         return ModelKind.embedder if self.reranker_arch is None else ModelKind.reranker
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ from mmexp.data.pairs import reranking_columns
 from mmexp.data.training import training_columns
 from mmexp.evaluate import Evaluator
 from mmexp.model_kind import ModelKind
+from mmexp.models.facts import check_modalities, model_facts
 from mmexp.reranking import RerankingEvaluator
+from mmexp.two_stage import TwoStageEvaluator
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from mmexp.model_evaluator import ModelEvaluator, Phase
     from mmexp.models.facts import ModelFacts
 
+log = logging.getLogger(__name__)
 
 MAX_PAIRS = 64
 
@@ -92,7 +96,9 @@ class Embedder(Kind):
     def build_model(self) -> SentenceTransformer:
         return self.experiment.model.build()
 
-    def build_evaluator(self, evaluation: Split, facts: ModelFacts, encoder: Encoder, phase: Phase) -> Evaluator:
+    def build_evaluator(
+        self, evaluation: Split, facts: ModelFacts, encoder: Encoder, phase: Phase
+    ) -> ModelEvaluator[Any]:
         assert facts.embedding_dimension is not None
         dims = self.experiment.dims.evaluated(facts.embedding_dimension)
         return Evaluator(evaluation, dims, encoder, self.batch_size(facts), phase)
@@ -125,8 +131,9 @@ class Reranker(Kind):
     def build_evaluator(
         self, evaluation: Split, facts: ModelFacts, encoder: Encoder, phase: Phase
     ) -> RerankingEvaluator:
-        batch_size = min(MAX_PAIRS, self.batch_size(facts))
-        return RerankingEvaluator(evaluation, self.experiment.reranking, encoder, batch_size, phase)
+        return RerankingEvaluator(
+            evaluation, self.experiment.reranking, encoder, min(MAX_PAIRS, self.batch_size(facts)), phase
+        )
 
     def build_loss(self, model: CrossEncoder) -> nn.Module:
         return self.experiment.loss.build(model)
@@ -141,7 +148,34 @@ class Reranker(Kind):
         }
 
 
-KINDS: dict[ModelKind, type[Kind]] = {ModelKind.embedder: Embedder, ModelKind.reranker: Reranker}
+class TwoStage(Embedder):
+    """An embedder, and a reranker for the best documents that it finds. Measured, not trained."""
+
+    def check(self) -> None:
+        super().check()
+        assert self.experiment.two_stage is not None
+        self.experiment.two_stage.reranker.embedding_dimension()  # reaches for the checkpoint
+
+    def build_evaluator(
+        self, evaluation: Split, facts: ModelFacts, encoder: Encoder, phase: Phase
+    ) -> TwoStageEvaluator:
+        settings = self.experiment.two_stage
+        assert settings is not None
+        assert facts.embedding_dimension is not None
+        dim = self.experiment.dims.truncate_dim or facts.embedding_dimension
+        retriever = Evaluator(evaluation, [dim], encoder, self.batch_size(facts), phase)
+        reranker = settings.reranker.build_reranker(settings.reranker_arch, {})
+        check_modalities(reranker, evaluation)
+        reranker_facts = model_facts(reranker)
+        log.info("reranker: %s", reranker_facts)
+        return TwoStageEvaluator(retriever, reranker, settings, min(MAX_PAIRS, self.batch_size(reranker_facts)), phase)
+
+
+KINDS: dict[ModelKind, type[Kind]] = {
+    ModelKind.embedder: Embedder,
+    ModelKind.reranker: Reranker,
+    ModelKind.two_stage: TwoStage,
+}
 
 
 def kind_of(experiment: Experiment) -> Kind:

@@ -40,6 +40,7 @@ def rank(
     documents: torch.Tensor,
     document_ids: Sequence[str],
     similarity: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    depth: int = MAX_RANK,
 ) -> Ranking:
     """Rank all documents for every query by exact search, ties by ascending document id.
 
@@ -47,8 +48,9 @@ def rank(
         queries: (num_queries, dim). documents: (num_documents, dim).
         document_ids: one per document.
         similarity: the model's: two batches of embeddings -> (num_queries, num_documents).
+        depth: number of ranks; no less than the metrics look at.
     """
-    depth = min(MAX_RANK, len(documents))
+    depth = min(max(depth, MAX_RANK), len(documents))
     id_order = np.empty(len(documents), dtype=np.int64)
     id_order[np.argsort(np.array(document_ids, dtype=object), kind="stable")] = np.arange(len(documents))
     top = np.empty((len(queries), depth), dtype=np.int64)
@@ -83,6 +85,11 @@ def per_query_metrics(ranking: Ranking, relevant: Sequence[set[int]]) -> dict[st
         for k in cutoffs:
             values[f"{name}@{k}"] = METRICS[name](hits[:, :k], num_relevant)
     return values
+
+
+def means(per_query: dict[str, np.ndarray]) -> dict[str, float]:
+    """The mean of every metric over queries."""
+    return {name: float(values.mean()) for name, values in per_query.items()}
 
 
 def _accuracy(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:

@@ -4,7 +4,8 @@ from enum import Enum
 
 
 class ModelKind(Enum):
-    """What a model gives: one vector for an input, or one score for a query and a document."""
+    """What a model gives: one vector for an input, one score for a query and a document, or a ranking by both."""
 
     embedder = "embedder"
     reranker = "reranker"
+    two_stage = "two-stage pipeline"

@@ -14,10 +14,18 @@ class Report:
     """The metrics of one evaluation. Subclasses add what they were computed from."""
 
     part: ClassVar[str]
-    """What `metrics` is keyed by: "dim" (embedding sizes) or "direction"."""
+    """What `metrics` is keyed by: "dim" (embedding sizes), "direction", or "top_k" (documents reranked)."""
+
+    shown: ClassVar[tuple[str, ...]] = ()
+    """Metrics that the terminal shows beside the primary one."""
 
     metrics: Mapping[int, Metrics] | Mapping[str, Metrics]
     """{part: {metric: mean over queries}}."""
+
+    @property
+    def before(self) -> Report | None:
+        """What the same evaluation measures the model against. None: the model alone is measured."""
+        return None
 
     @property
     def full(self) -> Metrics:

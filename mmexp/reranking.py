@@ -12,6 +12,7 @@ import torch
 from sentence_transformers.cross_encoder.evaluation import CrossEncoderRerankingEvaluator
 from torch.utils.data import Dataset
 
+from mmexp.data.cells import Cells
 from mmexp.data.pairs import Judged, judged
 from mmexp.data.splits import Split
 from mmexp.model_evaluator import TOP_DOCUMENTS, ModelEvaluator, Phase
@@ -96,16 +97,16 @@ class RerankingEvaluator(ModelEvaluator[DirectionReport]):
 
     def compute(self, model: CrossEncoder) -> dict[str, torch.Tensor]:
         """The scores of every pair, by direction, as `CrossEncoder.predict` gives them: float32 (pairs,)."""
-        assert model.activation_fn is not None
-        scores = {}
-        for name in self.views:
-            outputs = self.encoder.forward(model, self._pairs(model, name), "scores", f"Score {name}")
-            scores[name] = model.activation_fn(torch.cat(outputs)).squeeze(1)
-        return scores
+        return {
+            name: score_pairs(self.encoder, model, self._pairs(model, name), f"Score {name}") for name in self.views
+        }
 
     def _pairs(self, model: CrossEncoder, direction: str) -> PreprocessedPairs:
         pairs = [(drawn.query, document) for drawn in self.candidates[direction] for document in drawn.documents]
-        return PreprocessedPairs(model, self.views[direction], pairs, self.batch_size, self.prompts.get(direction))
+        view = self.views[direction]
+        return PreprocessedPairs(
+            model, view.queries, view.documents, pairs, self.batch_size, self.prompts.get(direction)
+        )
 
     def report(self, model: CrossEncoder, computed: dict[str, torch.Tensor]) -> DirectionReport:
         scores = {
@@ -166,14 +167,27 @@ def draw_candidates(view: Judged, num_negatives: int, generator: random.Random) 
     ]
 
 
+def score_pairs(encoder: Encoder, model: CrossEncoder, pairs: PreprocessedPairs, title: str) -> torch.Tensor:
+    """The scores of the pairs, as `CrossEncoder.predict` gives them: float32 (pairs,)."""
+    assert model.activation_fn is not None
+    return model.activation_fn(torch.cat(encoder.forward(model, pairs, "scores", title))).squeeze(1)
+
+
 class PreprocessedPairs(Dataset):
     """The model's input tensors of each batch of pairs, made where they are asked for: in a worker."""
 
     def __init__(
-        self, model: CrossEncoder, view: Judged, pairs: list[tuple[int, int]], batch_size: int, prompt: str | None
+        self,
+        model: CrossEncoder,
+        queries: Cells,
+        documents: Cells,
+        pairs: list[tuple[int, int]],
+        batch_size: int,
+        prompt: str | None,
     ) -> None:
         self.model = model
-        self.view = view
+        self.queries = queries
+        self.documents = documents
         self.pairs = pairs
         self.batch_size = batch_size
         self.prompt = prompt
@@ -186,7 +200,7 @@ class PreprocessedPairs(Dataset):
 
     def preprocess(self, pairs: list[tuple[int, int]]) -> dict[str, Any]:
         """The input tensors of these pairs, each query and document read once."""
-        queries = {query: self.view.queries[query] for query in {query for query, _ in pairs}}
-        documents = {document: self.view.documents[document] for document in {document for _, document in pairs}}
+        queries = {query: self.queries[query] for query in {query for query, _ in pairs}}
+        documents = {document: self.documents[document] for document in {document for _, document in pairs}}
         inputs = [(queries[query], documents[document]) for query, document in pairs]
         return self.model.preprocess(inputs, prompt=self.prompt)

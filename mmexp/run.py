@@ -66,7 +66,7 @@ def run(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
             before = evaluator.evaluate(model, cache)
         leave(record, evaluator, before, "final" if experiment.task is Task.evaluate else "baseline")
         if experiment.task is Task.evaluate:
-            return record.finish(baseline=None, final=before)
+            return record.finish(baseline=before.before, final=before)
 
         # 4. Train
         loss = kind.build_loss(model)

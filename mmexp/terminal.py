@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 if TYPE_CHECKING:
     from mmexp.report import Metrics, Report
 
-PART_TITLES = {"dim": "dimensions", "direction": "direction"}
+PART_TITLES = {"dim": "dimensions", "direction": "direction", "top_k": "documents reranked"}
 
 
 def print_config(config: DictConfig) -> None:
@@ -34,14 +34,17 @@ def print_config(config: DictConfig) -> None:
 
 
 def print_results(baseline: Report | None, final: Report, metric: str) -> None:
-    """Print `metric` by part (embedding size or direction), before and after."""
+    """Print `metric` by part (embedding size, direction, ...), before and after, and what else the report shows."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(PART_TITLES[final.part], "baseline", "final", "delta", title=f"{metric} on the evaluation data")
+    table = Table(
+        PART_TITLES[final.part], "baseline", "final", "delta", *final.shown, title=f"{metric} on the evaluation data"
+    )
     befores: Mapping[Any, Metrics] = baseline.metrics if baseline else {}
     for part, metrics in final.metrics.items():
         before = befores[part][metric] if baseline else None
         row = ["-", "-"] if before is None else [f"{before:.4f}", f"{metrics[metric] - before:+.4f}"]
-        table.add_row(str(part), row[0], f"{metrics[metric]:.4f}", row[1])
+        more = [f"{metrics[name]:.4g}" for name in final.shown]
+        table.add_row(str(part), row[0], f"{metrics[metric]:.4f}", row[1], *more)
     Console().print(table)

@@ -75,7 +75,7 @@ class HubModel(Model):
     """Any checkpoint that `SentenceTransformer` loads, or a VLM that is not yet an embedding model."""
 
     checkpoint: str = MISSING
-    """A model of the Hub, or a local folder: a checkpoint, or `model/` of an earlier run."""
+    """A model of the Hub, or a local folder: a checkpoint, or an earlier run."""
 
     revision: str | None = None
     """Commit, tag or branch of the Hub model. null: its main branch."""
@@ -104,6 +104,19 @@ class HubModel(Model):
     card: Card = field(default_factory=Card)
     """What the saved model's card says."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (Path(self.checkpoint) / "result.json").exists():
+            self.checkpoint = self._model_of_run(Path(self.checkpoint))
+
+    def _model_of_run(self, run_dir: Path) -> str:
+        if not (run_dir / "model").is_dir():
+            raise ConfigError(
+                f"model.checkpoint={run_dir} is the folder of a run that has left no model. Continue it with "
+                f"python -m mmexp.resume {run_dir}, or name another."
+            )
+        return str(run_dir / "model")
+
     def embedding_dimension(self) -> int | None:
         config = self._read_config()
         has_projection = self._is_embedding_model() and "Dense" in self._modules_json()
@@ -118,6 +131,11 @@ class HubModel(Model):
             "model_card_data": self.card.build(SentenceTransformerModelCardData),
         }
         with self._loading():
+            if self._saved_kind() == "CrossEncoder":
+                raise ConfigError(
+                    f"model.checkpoint={self.checkpoint} is a reranker, and here an embedder is asked for. Choose "
+                    "another, or reranker_arch=any_to_any to go on training it (a saved reranker stays what it is)."
+                )
             if not self._is_embedding_model():
                 model = SentenceTransformer(modules=self._fresh_modules(), **shared)
             elif self.pooling is None:
