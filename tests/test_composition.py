@@ -108,7 +108,9 @@ def test_an_option_states_only_what_differs_from_its_schema(group, option):
     text = (CONF / group / f"{option}.yaml").read_text()
     content = yaml.safe_load(text) or {}
     parents = [
-        entry for entry in content.pop("defaults", []) if isinstance(entry, str) and entry.startswith("/schema/")
+        entry
+        for entry in content.pop("defaults", [])
+        if isinstance(entry, str) and entry.startswith("/schema/") and entry.endswith(("@_here_", f"@{group}"))
     ]
     if not parents:
         return
