@@ -27,6 +27,7 @@ REQUIRED = {
     ("data", "hub_ids"): ["data.path=x"],
     ("experiment", "vdr_folder"): ["data.path=x"],
     ("experiment", "two_stage"): ["model.checkpoint=x", "two_stage.reranker.checkpoint=y"],
+    ("experiment", "two_stage_tiny"): ["model.checkpoint=x", "two_stage.reranker.checkpoint=y"],
     ("model", "hub"): ["model.checkpoint=x"],
     ("loss", "cosent"): ["data=hub_columns", "data.path=x", "data.label_column=score"],
 }
