@@ -65,7 +65,7 @@ def nearest(
         here = (columns >= start) & (columns < start + len(shard))
         scores[rows[here], columns[here] - start] = -torch.inf
         above = scores > ceiling
-        num_above += int(above.sum())
+        num_above += int(above.count_nonzero())
         top = scores.masked_fill_(above, -torch.inf).topk(min(depth, len(shard)))
         best = _merge(best, Nearest(top.values, top.indices + start))
     return Nearest(best.scores.cpu(), best.positions.cpu()), num_above

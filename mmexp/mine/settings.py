@@ -60,7 +60,8 @@ class Mine:
         if self.depth < self.range_min + self.num_negatives:
             raise ConfigError(
                 f"mine.range_max={self.range_max} leaves fewer than mine.num_negatives={self.num_negatives} after "
-                f"mine.range_min={self.range_min}. Use mine.range_max={self.range_min + 2 * self.num_negatives}, or null."
+                f"mine.range_min={self.range_min}. Use mine.range_max=null, or at least "
+                f"{self.range_min + self.num_negatives}."
             )
         self._check_pattern()
         self._check_processes()
