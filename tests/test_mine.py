@@ -168,7 +168,7 @@ class Counted:
 SHARDED = [*MADE_UP, "mine.shard_size=8", "mine.num_negatives=4"]
 
 
-def test_an_interrupted_mining_continues_with_the_shards_it_lacks(tmp_path, monkeypatch):
+def test_an_interrupted_mining_continues_with_the_shards_it_lacks(tmp_path, monkeypatch, caplog):
     with monkeypatch.context() as patched:
         whole = Counted(patched)
         expected = rows_in(mine_in(tmp_path / "whole", *SHARDED))
@@ -185,6 +185,7 @@ def test_an_interrupted_mining_continues_with_the_shards_it_lacks(tmp_path, monk
         other_margin = mine_in(tmp_path / "parts", *SHARDED, "mine.relative_margin=0.2")
         assert len(second.shards) == 3  # another margin searches again, and encodes nothing
         assert rows_in(other_margin) != expected
+        assert "mined here with mine.relative_margin=0.05 are replaced" in caplog.text
 
 
 def test_two_processes_and_a_search_equal_one_process(tmp_path, monkeypatch):

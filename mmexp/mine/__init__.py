@@ -6,6 +6,8 @@
     candidates.py    which pages may be mined, and which belong to one document
     embeddings.py    embeddings on disk, in shards that are written whole or not at all
     search.py        the nearest candidates of every query, below what its positive scores
+    miner.py         from embeddings to rows of negatives
+    report.py        what is said of it
 
 What comes out is read by `data.negatives` (mmexp/data/negatives.py).
 """

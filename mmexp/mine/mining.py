@@ -24,7 +24,7 @@ from mmexp.kinds import kind_of
 from mmexp.mine.candidates import Candidates
 from mmexp.mine.embeddings import Embeddings, check_same
 from mmexp.mine.miner import Miner
-from mmexp.mine.report import announce, counts
+from mmexp.mine.report import announce, announce_replacing, counts
 from mmexp.mine.settings import Mine, MiningExperiment
 from mmexp.models.facts import check_modalities, model_facts, weights_checksum
 from mmexp.record import plain_config
@@ -80,8 +80,9 @@ def mine(experiment: MiningExperiment, folder: Path, overrides: list[str]) -> fl
     miner = Miner(settings, data.train, candidates, queries, pages, model)
     rows = miner.mine()
     counted = counts(rows, settings.num_negatives, miner.refused)
-    write_negatives(folder / "negatives.parquet", rows)
     plain = plain_config(experiment)
+    announce_replacing(folder / "negatives.json", plain["mine"])
+    write_negatives(folder / "negatives.parquet", rows)
     report = {
         "overrides": overrides,
         **{key: plain[key] for key in ("seed", "mine", "data")},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shlex
 from collections import Counter
@@ -23,6 +24,16 @@ def counts(rows: list[MinedRow], num_negatives: int, refused: Counter[str]) -> d
         "fewest_negatives": min(mined),
         "refused": dict(refused),
     }
+
+
+def announce_replacing(file: Path, settings: dict[str, Any]) -> None:
+    """Say so where the folder holds negatives that were mined with other settings; `file` is its negatives.json."""
+    if not file.exists():
+        return
+    before = json.loads(file.read_text())["mine"]
+    changed = [f"mine.{key}={before.get(key)}" for key in settings if settings[key] != before.get(key)]
+    if changed:
+        log.warning("the negatives that were mined here with %s are replaced", ", ".join(changed))
 
 
 def announce(counted: dict[str, Any], asked: int, file: Path, overrides: list[str]) -> None:

@@ -122,7 +122,7 @@ class MiningExperiment(Experiment):
             )
 
     def start(self, run_dir: Path, overrides: list[str]) -> float:
-        """Mine into `run_dir`; return how many negatives a row has on average."""
+        """Mine into `run_dir`; return how many negatives were mined."""
         from mmexp.mine.mining import mine
 
         return mine(self, run_dir, overrides)
