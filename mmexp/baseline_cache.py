@@ -27,28 +27,8 @@ class BaselineCache:
     def key(
         self, model: BaseModel, weights: str, encoder: Encoder, samples: dict[str, dict[str, Any]], **more: Any
     ) -> str:
-        """A hash of the weights, of how inputs are preprocessed, of the evaluation data, of what computes, and `more`.
-
-        Preprocessing is recorded as it is configured and, since not everything that changes it is in a config
-        (a chat template, a prompt), as `samples`: the input tensors that it makes of an input of each sort.
-        """
-        import sentence_transformers
-        import transformers
-
-        image_processor = getattr(model.processor, "image_processor", None)
-        parts = {
-            "weights": weights,
-            "modules": str(model),
-            "image_processor": image_processor.to_json_string() if image_processor is not None else None,
-            "samples": {sort: _content(features) for sort, features in samples.items()},
-            "prompts": model.prompts,
-            "data": self.data_fingerprint,
-            "device": model.device.type,
-            "attention": getattr(model.config, "_attn_implementation", None),
-            "bf16_autocast": encoder.bf16_autocast,
-            "versions": [torch.__version__, transformers.__version__, sentence_transformers.__version__],
-            **more,
-        }
+        """A hash of all that `determinants` names, of the evaluation data, and of `more`."""
+        parts = {**determinants(model, weights, encoder, samples), "data": self.data_fingerprint, **more}
         return xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True, default=str).encode())
 
     def file(self, key: str) -> Path:
@@ -68,6 +48,31 @@ class BaselineCache:
         os.close(handle)
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
         os.replace(temporary, self.file(key))
+
+
+def determinants(
+    model: BaseModel, weights: str, encoder: Encoder, samples: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """What a model's outputs depend on beside the data, by name: weights, preprocessing, and what computes.
+
+    Preprocessing is recorded as it is configured and, since not everything that changes it is in a config
+    (a chat template, a prompt), as `samples`: the input tensors that it makes of an input of each sort.
+    """
+    import sentence_transformers
+    import transformers
+
+    image_processor = getattr(model.processor, "image_processor", None)
+    return {
+        "weights": weights,
+        "modules": str(model),
+        "image_processor": image_processor.to_json_string() if image_processor is not None else None,
+        "samples": {sort: _content(features) for sort, features in samples.items()},
+        "prompts": model.prompts,
+        "device": model.device.type,
+        "attention": getattr(model.config, "_attn_implementation", None),
+        "bf16_autocast": encoder.bf16_autocast,
+        "versions": [torch.__version__, transformers.__version__, sentence_transformers.__version__],
+    }
 
 
 def _content(features: dict[str, Any]) -> dict[str, str]:

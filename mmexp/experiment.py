@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -165,6 +166,10 @@ class Experiment:
                 "reranking.num_sampled_negatives=1 or more."
             )
 
+    def start(self, run_dir: Path, overrides: list[str]) -> float:
+        """Run the experiment in `run_dir`, where its launcher says; return the primary metric."""
+        return self.launch.launch(self, run_dir, overrides)
+
     @property
     def kind(self) -> ModelKind:
         """The kind of model: an embedder, where nothing says that it is another."""
@@ -178,10 +183,10 @@ class Experiment:
         return self.best_checkpoint or self.early_stopping_patience is not None
 
 
-def register() -> None:
-    """Store every schema. Call once, before Hydra composes."""
+def register(experiment_class: type[Experiment] = Experiment) -> None:
+    """Store every schema; `experiment_class` is that of the config's root. Call before Hydra composes."""
     register_components()
-    node = OmegaConf.structured(Experiment)
+    node = OmegaConf.structured(experiment_class)
     # The library's training arguments are the schema of `trainer`: any key may be set without a "+".
     OmegaConf.set_struct(node.trainer, False)
     OmegaConf.set_struct(node.learning_rates, False)
