@@ -21,6 +21,7 @@ from mmexp.reranking_settings import Reranking
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
+    from mmexp.data.training import Examples
     from mmexp.encode import Encoder
 
 
@@ -170,7 +171,12 @@ class PreprocessedPairs(Dataset):
     """The model's input tensors of each batch of pairs, made where they are asked for: in a worker."""
 
     def __init__(
-        self, model: CrossEncoder, view: Judged, pairs: list[tuple[int, int]], batch_size: int, prompt: str | None
+        self,
+        model: CrossEncoder,
+        view: Judged | Examples,
+        pairs: list[tuple[int, int]],
+        batch_size: int,
+        prompt: str | None,
     ) -> None:
         self.model = model
         self.view = view
