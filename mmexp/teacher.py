@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mmexp.data.training import Examples
     from mmexp.losses.taught import Taught
 
+# The most inputs at a time: texts are short, and how many tokens they have is not known beforehand.
+MAX_BATCH_SIZE = 64
 # Pairs whose similarity is computed at a time.
 NUM_SIMILARITIES = 4096
 
@@ -97,7 +99,7 @@ class Teacher:
 
     @functools.cached_property
     def _batch_size(self) -> int:
-        return max(1, self.num_tokens // tokens_per_page(self.model))
+        return min(MAX_BATCH_SIZE, max(1, self.num_tokens // tokens_per_page(self.model)))
 
     def _kept(
         self,

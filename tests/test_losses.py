@@ -221,6 +221,13 @@ def test_a_label_that_is_neither_0_nor_1_is_named_before_weights_are_read(tmp_pa
         run_in(tmp_path, *common, "data.eval_split=train")
 
 
+def test_a_batch_holds_no_more_than_all_pairs(tmp_path):
+    """20 rows with a negative each are 40 pairs."""
+    common = ["+experiment=vdr_tiny", "dims=none", "loss=contrastive", *SMALL, *STEPS, *PAGES]
+    with pytest.raises(ConfigError, match="which has 40 examples"):
+        run_in(tmp_path, *common, "trainer.per_device_train_batch_size=41")
+
+
 @pytest.mark.parametrize(("kind", "wrong"), [("string", "yes"), ("float32", None)])
 def test_a_label_that_is_no_number_is_named_by_its_row(tmp_path, kind, wrong):
     labels = [wrong if n == 3 else ("1" if kind == "string" else 1.0) for n in range(8)]

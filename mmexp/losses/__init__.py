@@ -83,14 +83,12 @@ class Loss(ABC):
                 f"data.label_column={column} would be ignored: {type(self).__name__} takes no label. Use "
                 f"data.label_column=null, or a loss that takes one ({TAKES_LABEL[self.trains]})."
             )
-        if negatives := {key: n for key, n in experiment.negatives.items() if n}:
-            given, instead = (
-                " ".join(f"{key}={n}" for key, n in pairs)
-                for pairs in (negatives.items(), dict.fromkeys(negatives, 0).items())
-            )
+        given = [f"{key}={n}" for key, n in experiment.negatives.items() if n]
+        instead = [f"{key}=0" for key, n in experiment.negatives.items() if n]
+        if given:
             raise ConfigError(
-                f"{given} would add pages without a label to the pairs that data.label_column={column} labels. "
-                f"Use {instead}, or data.label_column=null."
+                f"{' '.join(given)} would add pages without a label to the pairs that data.label_column={column} "
+                f"labels. Use {' '.join(instead)}, or data.label_column=null."
             )
 
     def _check_negatives(self, experiment: Experiment) -> None:

@@ -95,7 +95,8 @@ class EmbedDistill(Taught, EmbedderLoss):
 
     projection_dim: int | None = None
     """Size of the teacher's embeddings, where it is not the student's: a linear layer that is trained with the student,
-    and not saved with it, projects the student's embeddings to it. null: the sizes are equal."""
+    and not saved with it, projects the student's embeddings to it. A resumed run starts that layer anew. null: the
+    sizes are equal."""
 
     def build(self, model: SentenceTransformer) -> nn.Module:
         from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
