@@ -45,6 +45,11 @@ class Dims:
                 "Give one per size, or [] for equal weights."
             )
 
+    @property
+    def trains_several(self) -> bool:
+        """Whether Matryoshka trains sizes below the full one."""
+        return bool(self.matryoshka_dims or self.halvings)
+
     def sizes(self, embedding_dimension: int) -> list[int]:
         """The sizes that Matryoshka trains, from large to small. Empty: no Matryoshka.
 

@@ -110,22 +110,12 @@ class Experiment:
     hub: Hub = field(default_factory=Hub)
 
     def __post_init__(self) -> None:
-        label_column = getattr(self.data, "label_column", None)
-        if self.task is Task.train and label_column is not None and not self.loss.takes_label:
-            raise ConfigError(
-                f"data.label_column={label_column} would be ignored: {type(self.loss).__name__} takes no label. "
-                "Use data.label_column=null, or a loss that takes one (loss=cosent)."
-            )
-        if self.task is Task.train and label_column is None and self.loss.takes_label:
-            raise ConfigError(
-                f"{type(self.loss).__name__} needs a label or score. Name its column with data.label_column, "
-                "or use a loss of pairs (loss=cached_mnrl)."
-            )
         if self.two_stage is not None:
             self._check_two_stage()
         elif self.task is Task.train:
             self._check_kind()
             self._check_adapter()
+            self.loss.check(self)
         self.tracking.check()
 
     def _check_adapter(self) -> None:
@@ -156,14 +146,9 @@ class Experiment:
                 f"{self.kind.value}. Choose a loss for it (loss={A_LOSS_FOR[self.kind]}), or the other kind of model "
                 f"({CHOSEN_BY[self.loss.trains]})."
             )
-        if self.reranker_arch is not None and (self.dims.matryoshka_dims or self.dims.halvings):
+        if self.reranker_arch is not None and self.dims.trains_several:
             raise ConfigError(
                 "dims names embedding sizes, and a reranker has no embedding to cut. Use dims=none with reranker_arch."
-            )
-        if self.reranker_arch is not None and not self.data.num_negatives + self.reranking.num_sampled_negatives:
-            raise ConfigError(
-                "a reranker without negatives learns to say yes. Use data.num_negatives=1 or more, or "
-                "reranking.num_sampled_negatives=1 or more."
             )
 
     def start(self, run_dir: Path, overrides: list[str]) -> float:
@@ -176,6 +161,13 @@ class Experiment:
         if self.two_stage is not None:
             return ModelKind.two_stage
         return ModelKind.embedder if self.reranker_arch is None else ModelKind.reranker
+
+    @property
+    def negatives(self) -> dict[str, int]:
+        """How many negatives every query has in training, by the key that says so."""
+        hard = {"data.num_negatives": self.data.num_negatives}
+        drawn = {"reranking.num_sampled_negatives": self.reranking.num_sampled_negatives}
+        return hard if self.kind is ModelKind.embedder else hard | drawn
 
     @property
     def selects_best(self) -> bool:

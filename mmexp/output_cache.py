@@ -1,10 +1,12 @@
-"""What untrained models make of the evaluation data, kept between runs: the members of a sweep share one baseline."""
+"""What models make of data, kept between runs: the members of a sweep share one baseline, and one teacher's labels."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +18,10 @@ from mmexp.encode import Encoder
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
 
+log = logging.getLogger(__name__)
 
-class BaselineCache:
+
+class OutputCache:
     """A folder of embeddings, or of a reranker's scores, under keys that hold everything that determines them."""
 
     def __init__(self, folder: Path, data_fingerprint: str) -> None:
@@ -27,12 +31,24 @@ class BaselineCache:
     def key(
         self, model: BaseModel, weights: str, encoder: Encoder, samples: dict[str, dict[str, Any]], **more: Any
     ) -> str:
-        """A hash of all that `determinants` names, of the evaluation data, and of `more`."""
+        """A hash of all that `determinants` names, of the data, and of `more`."""
         parts = {**determinants(model, weights, encoder, samples), "data": self.data_fingerprint, **more}
         return xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True, default=str).encode())
 
     def file(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"
+
+    def find_or_compute(
+        self, key: str, compute: Callable[[], dict[str, torch.Tensor]], what: str
+    ) -> dict[str, torch.Tensor]:
+        """What is kept under `key`; computed, and kept, where there is nothing. The log says `what` was found."""
+        found = self.find(key)
+        if found is not None:
+            log.info("found %s in %s", what, self.file(key))
+            return found
+        computed = compute()
+        self.keep(key, computed)
+        return computed
 
     def find(self, key: str) -> dict[str, torch.Tensor] | None:
         from safetensors.torch import load_file
