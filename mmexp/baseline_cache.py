@@ -12,6 +12,7 @@ import torch
 import xxhash
 
 from mmexp.encode import Encoder
+from mmexp.models.facts import image_processors
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
@@ -35,11 +36,10 @@ class BaselineCache:
         import sentence_transformers
         import transformers
 
-        image_processor = getattr(model.processor, "image_processor", None)
         parts = {
             "weights": weights,
             "modules": str(model),
-            "image_processor": image_processor.to_json_string() if image_processor is not None else None,
+            "image_processors": [processor.to_json_string() for processor in image_processors(model)],
             "samples": {sort: _content(features) for sort, features in samples.items()},
             "prompts": model.prompts,
             "data": self.data_fingerprint,
