@@ -27,6 +27,7 @@ REQUIRED = {
     ("data", "hub_ids"): ["data.path=x"],
     ("experiment", "vdr_folder"): ["data.path=x"],
     ("model", "hub"): ["model.checkpoint=x"],
+    ("model", "router"): ["+model.encoders={query:{checkpoint:x},document:{checkpoint:y}}"],
     ("loss", "cosent"): ["data=hub_columns", "data.path=x", "data.label_column=score"],
 }
 

@@ -18,7 +18,8 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789?.,:"
 PACKAGE = "sentence_transformers.sentence_transformer.modules"
 AUDIO_TOKENS = ("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
 OMNI_TEMPLATE = CHAT_TEMPLATE.replace(
-    "{%- else %}{{ part.text }}", "{%- elif part.type == 'audio' %}<|audio_bos|><|AUDIO|><|audio_eos|>\n{%- else %}{{ part.text }}"
+    "{%- else %}{{ part.text }}",
+    "{%- elif part.type == 'audio' %}<|audio_bos|><|AUDIO|><|audio_eos|>\n{%- else %}{{ part.text }}",
 )
 
 
@@ -232,9 +233,7 @@ def qwen2_5_vl(folder: Path) -> None:
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLModel, Qwen2_5_VLProcessor
 
     tokenizer, ids = qwen_tokens()
-    config = Qwen2_5_VLConfig(
-        text_config=qwen_text(tokenizer, ids), vision_config=QWEN2_5_VISION, **vision_ids(ids)
-    )
+    config = Qwen2_5_VLConfig(text_config=qwen_text(tokenizer, ids), vision_config=QWEN2_5_VISION, **vision_ids(ids))
     Qwen2_5_VLModel(config).save_pretrained(folder)
     qwen_processor(Qwen2_5_VLProcessor, tokenizer).save_pretrained(folder)
     as_embedding_model(folder, ["text", "image", "video"])
@@ -242,7 +241,11 @@ def qwen2_5_vl(folder: Path) -> None:
 
 def qwen2_5_omni(folder: Path) -> None:
     """The thinker of Qwen2.5-Omni, which takes text, images, audio and video."""
-    from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration, WhisperFeatureExtractor
+    from transformers import (
+        Qwen2_5OmniThinkerConfig,
+        Qwen2_5OmniThinkerForConditionalGeneration,
+        WhisperFeatureExtractor,
+    )
     from transformers import Qwen2_5OmniProcessor, Qwen2Tokenizer
 
     tokenizer, ids = qwen_tokens(*AUDIO_TOKENS)
