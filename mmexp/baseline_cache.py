@@ -12,7 +12,7 @@ import torch
 import xxhash
 
 from mmexp.encode import Encoder
-from mmexp.models.facts import image_processors
+from mmexp.models.facts import processor_parts
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
@@ -39,7 +39,7 @@ class BaselineCache:
         parts = {
             "weights": weights,
             "modules": str(model),
-            "image_processors": [processor.to_json_string() for processor in image_processors(model)],
+            "image_processors": [processor.to_json_string() for processor in processor_parts(model, "image_processor")],
             "samples": {sort: _content(features) for sort, features in samples.items()},
             "prompts": model.prompts,
             "data": self.data_fingerprint,

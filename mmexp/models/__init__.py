@@ -56,12 +56,14 @@ class Model(ABC):
         """Bound the area of a page, as the Qwen-VL processors do. Set on the processor, so that it is saved with it."""
         from transformers.image_utils import SizeDict
 
-        from mmexp.models.facts import architectures, image_processors
+        from mmexp.models.facts import architectures, processor_parts
 
         asked = {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
         if not any(asked.values()):
             return
-        bounded = [processor for processor in image_processors(model) if _takes_pixel_bounds(processor)]
+        bounded = [
+            processor for processor in processor_parts(model, "image_processor") if _takes_pixel_bounds(processor)
+        ]
         if not bounded:
             keys = ", ".join(f"model.{key}={value}" for key, value in asked.items() if value is not None)
             raise ConfigError(

@@ -67,10 +67,10 @@ def architectures(model: BaseModel) -> list[str]:
     return list(dict.fromkeys(names)) or [type(model[0]).__name__]
 
 
-def image_processors(model: BaseModel) -> list[Any]:
-    """The image processor of each encoder that has one."""
+def processor_parts(model: BaseModel, name: str) -> list[Any]:
+    """The part of that name, such as "image_processor", of each encoder's processor that has it."""
     processors = [getattr(module, "processor", None) for module in model.modules() if module is not model]
-    return [processor.image_processor for processor in processors if hasattr(processor, "image_processor")]
+    return [getattr(processor, name) for processor in processors if hasattr(processor, name)]
 
 
 def check_modalities(model: BaseModel, split: Split) -> None:
@@ -82,12 +82,12 @@ def check_modalities(model: BaseModel, split: Split) -> None:
     for role, cells, index in (("query", split.queries, row.query), ("document", split.documents, row.positive)):
         modality = infer_modality(cells[index], supported_modalities=model.modalities)
         reason = "" if model.supports(modality) else f"it takes {', '.join(map(format_modality, model.modalities))}"
+        if modality == "audio" and not reason:
+            check_sampling_rate(model, cells[index])
         if not reason and isinstance(model, SentenceTransformer):
             try:
                 model.preprocess([cells[index]], task=role)
-            except (
-                ValueError
-            ) as error:  # what a router, or an encoder behind it, says of an input that it has no way for
+            except ValueError as error:  # a router has no way for it, or the encoder behind it does not take it
                 reason = str(error)
         if reason:
             raise ConfigError(
@@ -96,11 +96,26 @@ def check_modalities(model: BaseModel, split: Split) -> None:
             )
 
 
+def check_sampling_rate(model: BaseModel, recording: Any) -> None:
+    """Raise `ConfigError` where no encoder was trained with the recording's samples per second."""
+    rates = {extractor.sampling_rate for extractor in processor_parts(model, "feature_extractor")}
+    given = recording.get("sampling_rate") if isinstance(recording, dict) else None
+    if given is not None and rates and given not in rates:
+        rate = next(iter(rates))
+        raise ConfigError(
+            f"the model ({' + '.join(architectures(model))}) takes recordings of {rate} samples per second, and the "
+            f"data has {given}. Use data.media.sampling_rate={rate}."
+        )
+
+
 def _module_name(module: torch.nn.Module) -> str:
     from sentence_transformers.base.modules import Router
 
     if isinstance(module, Router):
-        routes = (f"{name}: {' + '.join(map(_module_name, route))}" for name, route in module.sub_modules.items())
+        routes = (
+            f"{name}: {' + '.join(_module_name(part) for part in route.children())}"
+            for name, route in module.sub_modules.items()
+        )
         return f"Router({', '.join(routes)})"
     mode = getattr(module, "pooling_mode", None)
     return f"{type(module).__name__}({mode})" if mode else type(module).__name__

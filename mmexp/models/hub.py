@@ -86,7 +86,8 @@ class HubModel(Model):
     trainer.bf16=true (autocast) keep them, for twice the memory of weights, gradients and optimizer."""
 
     attention: Attention = Attention.flash_attention_2_or_sdpa
-    """Attention implementation; the last one falls back to sdpa, and says so, where flash-attn is not installed."""
+    """Attention implementation; the last one falls back to sdpa, and says so, where flash-attn is not installed (to
+    eager for architectures without sdpa)."""
 
     pooling: PoolingMode | None = None
     """How a fresh VLM's token embeddings become one embedding (then normalised). Only for checkpoints that are no
@@ -261,7 +262,7 @@ class HubModel(Model):
         if is_flash_attn_2_available():
             return {"attn_implementation": "flash_attention_2"}
         log.info("model.attention: flash-attn is not installed for this machine's GPU, using sdpa")
-        return {"attn_implementation": "sdpa"}
+        return {}  # which is sdpa, but for architectures that have eager attention alone
 
     def _is_embedding_model(self) -> bool:
         from sentence_transformers.util import is_sentence_transformer_model

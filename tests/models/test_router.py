@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -150,8 +148,7 @@ def test_the_first_inputs_are_tried_before_anything_is_computed(minilm, siglip, 
         check_modalities(apart.build(), split("who", "a text"))
 
 
-def test_what_cannot_be_is_refused_with_the_encoders_own_key(minilm, siglip, qwen, tmp_path):
-    tiny.clip(clip := tmp_path / "clip")
+def test_what_cannot_be_is_refused_with_the_encoders_own_key(minilm, siglip):
     wide = Encoder(checkpoint=minilm, projection_dimension=48)
     text, image = Encoder(checkpoint=minilm), Encoder(checkpoint=siglip)
     refused = [

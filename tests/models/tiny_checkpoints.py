@@ -1,4 +1,4 @@
-"""Tiny untrained checkpoints in the Hub's layout, one maker per architecture: its class, its processor, its tokenizer."""
+"""Tiny untrained checkpoints in the Hub's layout, a maker for each architecture."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from mmexp.models.tiny_vlm import CHAT_TEMPLATE, SPECIAL_TOKENS, TinyVlm, train_tokenizer, write_checkpoint
 
@@ -242,11 +240,12 @@ def qwen2_5_vl(folder: Path) -> None:
 def qwen2_5_omni(folder: Path) -> None:
     """The thinker of Qwen2.5-Omni, which takes text, images, audio and video."""
     from transformers import (
+        Qwen2_5OmniProcessor,
         Qwen2_5OmniThinkerConfig,
         Qwen2_5OmniThinkerForConditionalGeneration,
+        Qwen2Tokenizer,
         WhisperFeatureExtractor,
     )
-    from transformers import Qwen2_5OmniProcessor, Qwen2Tokenizer
 
     tokenizer, ids = qwen_tokens(*AUDIO_TOKENS)
     named = {
@@ -290,8 +289,12 @@ def qwen2_5_omni(folder: Path) -> None:
 
 def llava_next(folder: Path) -> None:
     """LLaVA-NeXT around a Llama, as E5-V."""
-    from transformers import LlavaNextConfig, LlavaNextForConditionalGeneration, LlavaNextImageProcessor
-    from transformers import LlavaNextProcessor
+    from transformers import (
+        LlavaNextConfig,
+        LlavaNextForConditionalGeneration,
+        LlavaNextImageProcessor,
+        LlavaNextProcessor,
+    )
 
     tokenizer, ids = qwen_tokens("<image>")
     config = LlavaNextConfig(
