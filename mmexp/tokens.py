@@ -20,6 +20,8 @@ def tokens_of_each(features: dict[str, Any], patch_size: int | None) -> torch.Te
         return features["cu_seq_lens_q"].diff()
     if "attention_mask" in features:
         return features["attention_mask"].sum(dim=1)
+    if "offsets" in features:  # static embeddings: the tokens of all inputs in one row
+        return features["offsets"].diff(append=features["offsets"].new_tensor([len(features["input_ids"])]))
     tensor = next(value for value in features.values() if torch.is_tensor(value) and value.ndim > 0)
     return torch.full((len(tensor),), _tokens_without_mask(features, patch_size), device=tensor.device)
 

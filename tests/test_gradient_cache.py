@@ -9,6 +9,8 @@ from sentence_transformers.sentence_transformer.losses import CachedMultipleNega
 
 from mmexp.gradient_cache import OnceIfItFits
 from mmexp.models.tiny_vlm import TinyVlm
+from tests.conftest import page
+from tests.models import tiny_checkpoints
 
 TEXTS = [["a b", "c", "d e f"], ["b a", "c d e", "f"], ["g", "h", "i j"]]
 
@@ -53,3 +55,27 @@ def test_evaluating_the_loss_needs_no_gradients(model):
         value = OnceIfItFits(model, mini_batch_num_tokens=10_000)([dict(model.preprocess(c)) for c in TEXTS], None)
     assert value.item() > 0
     assert not value.requires_grad
+
+
+def test_inputs_without_a_mask_are_cut_by_rows(tmp_path, monkeypatch):
+    """CLIP's images have no tokens to count: 4 patches each, so a budget of 8 takes them two at a time."""
+    tiny_checkpoints.clip(tmp_path)
+    clip = SentenceTransformer(str(tmp_path))
+    pages = [page(n) for n in range(4)]
+
+    def loss_and_gradient(loss) -> tuple[float, torch.Tensor]:
+        clip.zero_grad()
+        value = loss([dict(clip.preprocess(["ab", "cd", "ef", "gh"])), dict(clip.preprocess(pages))], None)
+        value.backward()
+        return value.item(), clip[0].model.visual_projection.weight.grad.clone()
+
+    expected, expected_gradient = loss_and_gradient(CachedMultipleNegativesRankingLoss(clip, mini_batch_size=4))
+    sizes = []
+    forward = clip.forward
+    monkeypatch.setattr(clip, "forward", lambda batch: sizes.append(len(next(iter(batch.values())))) or forward(batch))
+    loss = OnceIfItFits(clip, mini_batch_num_tokens=8)
+    found, gradient = loss_and_gradient(loss)
+    assert sizes == [2] * 8
+    assert loss.mini_batch_num_tokens == 8
+    assert found == pytest.approx(expected, rel=1e-5)
+    torch.testing.assert_close(gradient, expected_gradient, rtol=1e-4, atol=1e-7)

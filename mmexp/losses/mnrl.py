@@ -54,8 +54,12 @@ class CachedMnrl(EmbedderLoss):
                 raise ConfigError(f"loss.{key}={value} is below 1. Use 1 or more.")
 
     def build(self, model: SentenceTransformer) -> nn.Module:
+        from sentence_transformers.base.losses.gradcache import has_static_embedding_input
+
         from mmexp.gradient_cache import OnceIfItFits
 
+        if has_static_embedding_input(model):
+            raise ConfigError("loss=cached_mnrl cannot cut the inputs of static embeddings. Use loss=mnrl.")
         if self.mini_batch_size is not None:
             return OnceIfItFits(model, scale=self.scale, mini_batch_size=self.mini_batch_size)
         return OnceIfItFits(

@@ -100,19 +100,29 @@ def test_pixel_bounds_reach_the_encoder_that_takes_them(minilm, qwen, siglip):
         Router(encoders={**encoders, "image": Encoder(checkpoint=siglip)}, max_pixels=4096).build()
 
 
-@pytest.mark.parametrize("task_routing", [False, True])
+@pytest.mark.parametrize("routing", ["modality", "task", "static"])
 def test_a_router_trains_every_encoder_and_a_saved_one_trains_on(
-    task_routing, minilm, siglip, qwen, vdr_columns, tmp_path, monkeypatch
+    routing, minilm, siglip, qwen, vdr_columns, tmp_path, monkeypatch
 ):
     """With one-input mini-batches: also through GradCache."""
     steps = []
     monkeypatch.setattr("mmexp.run.save_model", _save_and_remember(steps))
-    encoders = {"query": minilm, "document": qwen} if task_routing else {"text": minilm, "image": siglip}
-    entries = ",".join(f"{name}:{{checkpoint:{checkpoint}}}" for name, checkpoint in encoders.items())
+    tiny.static(tmp_path / "static")
+    encoders = {
+        "modality": {"text": minilm, "image": siglip},
+        "task": {"query": minilm, "document": qwen},
+        "static": {"query": tmp_path / "static", "document": qwen},
+    }[routing]
+    router = [f"+model.encoders.{name}={{checkpoint: {checkpoint}}}" for name, checkpoint in encoders.items()]
+    router.insert(0, "model=router")
     data = [f"data.path={vdr_columns}", "data.max_train_rows=8", "data.max_eval_queries=2", "dims=none"]
     common = ["+experiment=vdr_2b", *data, *QUICK, "trainer.bf16=false", "tracking=none", "tracking.grid=null"]
-    common += ["trainer.dataloader_num_workers=1", "loss.mini_batch_num_tokens=1", "trainer.learning_rate=1e-2"]
-    first = run_in(tmp_path / "first", *common, "model=router", f"+model.encoders={{{entries}}}")
+    common += ["trainer.dataloader_num_workers=1", "trainer.learning_rate=1e-2"]
+    if routing == "static":
+        with pytest.raises(ConfigError, match=r"cannot cut the inputs of static embeddings\. Use loss=mnrl"):
+            run_in(tmp_path / "cached", *common, *router)
+    common += ["loss=mnrl"] if routing == "static" else ["loss.mini_batch_num_tokens=1"]
+    first = run_in(tmp_path / "first", *common, *router)
     assert first["model"]["modules"][0].startswith("Router(")
     assert first["throughput"]["pages_per_second"] > 0
     saved = tmp_path / "first" / "run" / "model"

@@ -138,6 +138,15 @@ def minilm(folder: Path) -> None:
     )
 
 
+def static(folder: Path) -> None:
+    """Static embeddings, the lightest encoder of queries."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    embedding = StaticEmbedding(train_tokenizer().backend_tokenizer, embedding_dim=HIDDEN)
+    SentenceTransformer(modules=[embedding]).save_pretrained(str(folder))
+
+
 def qwen3_vl(folder: Path) -> None:
     """Qwen3VLModel: an embedding model."""
     write_checkpoint(TinyVlm(hidden_size=HIDDEN, num_layers=1, vision_hidden_size=32, vision_num_layers=2), folder)
