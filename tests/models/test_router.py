@@ -113,8 +113,8 @@ def test_a_router_trains_every_encoder_and_a_saved_one_trains_on(
         "task": {"query": minilm, "document": qwen},
         "static": {"query": tmp_path / "static", "document": qwen},
     }[routing]
-    router = [f"+model.encoders.{name}={{checkpoint: {checkpoint}}}" for name, checkpoint in encoders.items()]
-    router.insert(0, "model=router")
+    entries = ",".join(f"{name}:{{checkpoint:{checkpoint}}}" for name, checkpoint in encoders.items())
+    router = ["model=router", f"+model.encoders={{{entries}}}"]
     data = [f"data.path={vdr_columns}", "data.max_train_rows=8", "data.max_eval_queries=2", "dims=none"]
     common = ["+experiment=vdr_2b", *data, *QUICK, "trainer.bf16=false", "tracking=none", "tracking.grid=null"]
     common += ["trainer.dataloader_num_workers=1", "trainer.learning_rate=1e-2"]
