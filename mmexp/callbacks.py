@@ -15,6 +15,7 @@ from mmexp.data.training import LABEL_COLUMNS
 from mmexp.metrics import PRIMARY_METRIC
 from mmexp.models.facts import tokens_per_page
 from mmexp.record import Diverged
+from mmexp.tokens import patch_size, tokens_of_each
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from mmexp.record import Record
 
 log = logging.getLogger(__name__)
+
+# Input tensors with a row, or a grid, for each page: the first that a batch has counts them.
+PAGE_FEATURES = ("image_grid_thw", "video_grid_thw", "pixel_values", "input_features", "input_values")
 
 
 class Announce(TrainerCallback):
@@ -63,7 +67,7 @@ def pages_per_row(dataset: Dataset) -> int:
 
 
 class Counter(TrainerCallback):
-    """Counts the rows, pages and tokens that training passes through the model.
+    """Counts the rows, pages (images, videos, recordings) and tokens that training passes through the model.
 
     Pages and tokens are counted on the way into the model, on its own device and without waiting for it. GradCache's
     first pass, which has no gradients, has the same inputs and is not counted again.
@@ -73,6 +77,7 @@ class Counter(TrainerCallback):
         self.model = model
         self.num_rows = num_rows
         self.record = record
+        self.patch_size = patch_size(model)
         self.pages = 0
         self.tokens = torch.zeros((), dtype=torch.int64, device=model.device)
 
@@ -95,12 +100,8 @@ class Counter(TrainerCallback):
         if not (torch.is_grad_enabled() and module.training):
             return
         features = inputs[0]
-        if "attention_mask" in features:
-            self.tokens += features["attention_mask"].sum()
-        for key in ("image_grid_thw", "pixel_values"):
-            if key in features:
-                self.pages += len(features[key])
-                break
+        self.tokens += tokens_of_each(features, self.patch_size).sum()
+        self.pages += next((len(features[key]) for key in PAGE_FEATURES if key in features), 0)
 
     def throughput(self) -> dict[str, float]:
         """Pages, tokens and rows per second of training time, evaluations excluded."""

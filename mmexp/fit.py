@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sentence_transformers.base.modules import Router
 from transformers import EarlyStoppingCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 
@@ -77,6 +78,9 @@ def build_trainer(
 
     Given whole data sets, the constructor decodes a thousand rows to pick examples for the card.
     """
+    if any(isinstance(module, Router) for module in model.children()) and not args.router_mapping:
+        [columns] = (dataset.column_names for dataset in datasets.values())
+        args.router_mapping = {column: "query" if column == "query" else "document" for column in columns}
     few = {name: dataset.select(range(min(CARD_ROWS, len(dataset)))) for name, dataset in datasets.items()}
     trainer = kind.trainer_class(
         model=model,

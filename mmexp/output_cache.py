@@ -14,6 +14,7 @@ import torch
 import xxhash
 
 from mmexp.encode import Encoder
+from mmexp.models.facts import processor_parts
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
@@ -77,11 +78,10 @@ def determinants(
     import sentence_transformers
     import transformers
 
-    image_processor = getattr(model.processor, "image_processor", None)
     return {
         "weights": weights,
         "modules": str(model),
-        "image_processor": image_processor.to_json_string() if image_processor is not None else None,
+        "image_processors": [processor.to_json_string() for processor in processor_parts(model, "image_processor")],
         "samples": {sort: _content(features) for sort, features in samples.items()},
         "prompts": model.prompts,
         "device": model.device.type,

@@ -30,6 +30,7 @@ REQUIRED = {
     ("experiment", "two_stage"): ["model.checkpoint=x", "two_stage.reranker.checkpoint=y"],
     ("experiment", "two_stage_tiny"): ["model.checkpoint=x", "two_stage.reranker.checkpoint=y"],
     ("model", "hub"): ["model.checkpoint=x"],
+    ("model", "router"): ["+model.encoders={query:{checkpoint:x},document:{checkpoint:y}}"],
 }
 
 

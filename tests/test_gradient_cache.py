@@ -7,8 +7,10 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss, MatryoshkaLoss
 
-from mmexp.gradient_cache import CachedMnrlOnceIfItFits, num_tokens
+from mmexp.gradient_cache import CachedMnrlOnceIfItFits
 from mmexp.models.tiny_vlm import TinyVlm
+from tests.conftest import page
+from tests.models import tiny_checkpoints
 
 TEXTS = [["a b", "c", "d e f"], ["b a", "c d e", "f"], ["g", "h", "i j"]]
 
@@ -56,6 +58,25 @@ def test_evaluating_the_loss_needs_no_gradients(model):
     assert not value.requires_grad
 
 
-def test_padding_and_flattened_inputs_are_counted():
-    assert num_tokens({"attention_mask": torch.tensor([[1, 1, 0], [1, 1, 1]])}) == 5
-    assert num_tokens({"cu_seq_lens_q": torch.tensor([0, 2, 7])}) == 7
+def test_inputs_without_a_mask_are_cut_by_rows(tmp_path, monkeypatch):
+    """CLIP's images have no tokens to count: 4 patches each, so a budget of 8 takes them two at a time."""
+    tiny_checkpoints.clip(tmp_path)
+    clip = SentenceTransformer(str(tmp_path))
+    pages = [page(n) for n in range(4)]
+
+    def loss_and_gradient(loss) -> tuple[float, torch.Tensor]:
+        clip.zero_grad()
+        value = loss([dict(clip.preprocess(["ab", "cd", "ef", "gh"])), dict(clip.preprocess(pages))], None)
+        value.backward()
+        return value.item(), clip[0].model.visual_projection.weight.grad.clone()
+
+    expected, expected_gradient = loss_and_gradient(CachedMultipleNegativesRankingLoss(clip, mini_batch_size=4))
+    sizes = []
+    forward = clip.forward
+    monkeypatch.setattr(clip, "forward", lambda batch: sizes.append(len(next(iter(batch.values())))) or forward(batch))
+    loss = CachedMnrlOnceIfItFits(clip, mini_batch_num_tokens=8)
+    found, gradient = loss_and_gradient(loss)
+    assert sizes == [2] * 8
+    assert loss.mini_batch_num_tokens == 8
+    assert found == pytest.approx(expected, rel=1e-5)
+    torch.testing.assert_close(gradient, expected_gradient, rtol=1e-4, atol=1e-7)

@@ -6,6 +6,7 @@ nothing is stored twice, and duplicates are found by id, never by decoding a pag
 
     cells.py         what a query or a page is before it is decoded; which cells are the same
     reduced_jpeg.py  JPEG pages decoded at a fraction of their size
+    media.py         recordings and videos
     splits.py        rows, splits, and what every source shares: limits, hold-out by document, bad pages
     negatives.py     hard negatives from a file of ids, as mining writes it
     training.py      a split as the columns (query, positive, negative_0, ...) that the library trains on
@@ -15,9 +16,10 @@ nothing is stored twice, and duplicates are found by id, never by decoding a pag
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
+from mmexp.data.media import Media
 from mmexp.data.negatives import MinedNegatives
 from mmexp.data.reduced_jpeg import ReducedJpeg
 from mmexp.data.splits import RetrievalData, Split, finish_splits, hold_out_documents, merge_duplicates
@@ -51,6 +53,9 @@ class Data(ABC):
     jpeg_pixels: int | None = None
     """Decode JPEG pages at 1/2, 1/4 or 1/8 of their size where that leaves at least this many pixels, which is several
     times faster and changes pixels slightly. data.jpeg_pixels=${model.max_pixels} suits any model. null: whole."""
+
+    media: Media = field(default_factory=Media)
+    """How recordings and videos are decoded."""
 
     max_train_rows: int | None = None
     """Use at most this many training rows (the first ones). null: all."""

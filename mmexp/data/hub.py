@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmexp.data.cells import Cells, bad_page
+from mmexp.data.media import Media, encoded_bytes
 from mmexp.schema import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -62,14 +64,19 @@ def require_columns(dataset: Dataset, columns: dict[str, str], path: str) -> Non
 
 
 class ColumnCells(Cells):
-    """Cells that lie in columns of a `datasets.Dataset`. Media are decoded by the data set's own features."""
+    """Cells that lie in columns of a `datasets.Dataset`. Its own features decode images, `media` the rest."""
 
-    def __init__(self, dataset: Dataset, places: Sequence[tuple[str, int]], ids: Sequence[str]) -> None:
+    def __init__(self, dataset: Dataset, places: Sequence[tuple[str, int]], ids: Sequence[str], media: Media) -> None:
         """`places` holds (column, row) of every cell."""
         self.ids = ids
+        self.media = media
         self._places = places
-        columns = dict.fromkeys(column for column, _ in places)
-        self._views = {column: dataset.select_columns([column]) for column in columns}
+        self._decoders = {column: media.decoder(column, dataset.features[column]) for column, _ in places}
+        self._views = {column: dataset.select_columns([column]) for column in self._decoders}
+        for column, decode in self._decoders.items():
+            if decode is not None:  # datasets would decode it with a library that needs FFmpeg on the machine
+                undecoded = dataclasses.replace(dataset.features[column], decode=False)
+                self._views[column] = self._views[column].cast_column(column, undecoded)
         self._arrow = {column: _encoded_column(view, column) for column, view in self._views.items()}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -82,9 +89,11 @@ class ColumnCells(Cells):
 
     def __getitem__(self, index: int) -> Any:
         column, row = self._places[index]
+        decode = self._decoders[column]
         try:
-            return self._views[column][row][column]
-        except (OSError, ValueError, SyntaxError) as error:  # what image decoders raise on damaged files
+            cell = self._views[column][row][column]
+            return cell if decode is None else decode(encoded_bytes(cell))
+        except (OSError, ValueError, SyntaxError) as error:  # what decoders raise on damaged files
             raise bad_page(self.ids[index], error) from error
 
     def encoded(self, index: int) -> bytes | memoryview:
@@ -97,6 +106,11 @@ class ColumnCells(Cells):
         column, row = self._places[index]
         value = self._arrow[column][row]
         return value.as_buffer().size if hasattr(value, "as_buffer") and value.is_valid else len(repr(value.as_py()))
+
+    def digest(self, index: int) -> str:
+        """Another for a recording or video that is decoded another way: the model gets other input."""
+        digest = super().digest(index)
+        return digest if self._decoders[self._places[index][0]] is None else f"{digest}@{self.media}"
 
 
 def _encoded_column(dataset: Dataset, column: str) -> pa.ChunkedArray:

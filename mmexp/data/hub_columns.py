@@ -50,7 +50,7 @@ class HubColumns(Data):
     """Column with the query."""
 
     positive_column: str = "image"
-    """Column with the page that answers it."""
+    """Column with the page that answers it; or with the text, recording or video."""
 
     negative_columns: str = "negative_{}"
     """Pattern of the columns with hard negatives, numbered from 0, as many as the data set has."""
@@ -85,9 +85,9 @@ class HubColumns(Data):
         pages = [self.positive_column, *self._negative_columns(dataset)]
         num_rows = len(dataset)
         places = [(column, row) for column in pages for row in range(num_rows)]
-        documents = ColumnCells(dataset, places, [f"{name}/{row}/{column}" for column, row in places])
+        documents = ColumnCells(dataset, places, [f"{name}/{row}/{column}" for column, row in places], self.media)
         query_places = [(self.query_column, row) for row in range(num_rows)]
-        queries = ColumnCells(dataset, query_places, text_ids(name, range(num_rows)))
+        queries = ColumnCells(dataset, query_places, text_ids(name, range(num_rows)), self.media)
         rows = [Row(row, row, [num_rows * n + row for n in range(1, len(pages))]) for row in range(num_rows)]
         if self.label_column is not None:
             for row, label in zip(rows, dataset.select_columns([self.label_column])[:][self.label_column], strict=True):

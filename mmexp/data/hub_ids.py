@@ -77,7 +77,10 @@ class HubIds(Data):
         ]
         return Split(
             queries=ColumnCells(
-                dataset, [(self.query_column, row) for row in asked], [f"{language}/{ids[row]}#{row}" for row in asked]
+                dataset,
+                [(self.query_column, row) for row in asked],
+                [f"{language}/{ids[row]}#{row}" for row in asked],
+                self.media,
             ),
             documents=self._pages(dataset, language, ids),
             rows=rows,
@@ -85,7 +88,7 @@ class HubIds(Data):
 
     def _pages(self, dataset: Dataset, language: str, ids: list[str]) -> Cells:
         places = [(self.page_column, row) for row in range(len(ids))]
-        return ColumnCells(dataset, places, [f"{language}/{id_}" for id_ in ids])
+        return ColumnCells(dataset, places, [f"{language}/{id_}" for id_ in ids], self.media)
 
     def _positions(self, negatives: list | None, position: dict[str, int], language: str, row_id: str) -> list[int]:
         """Where the negatives' pages are. An id without a page is an error, not a shorter list."""

@@ -87,4 +87,4 @@ class CachedGist(MiniBatches, Guided):
     def build(self, model: SentenceTransformer) -> nn.Module:
         from mmexp.guided import CachedGuidedLoss
 
-        return CachedGuidedLoss(model, self.options(), **self.mini_batches())
+        return CachedGuidedLoss(model, self.options(), **self.mini_batches(model))

@@ -112,8 +112,12 @@ class MiniBatches:
     mini_batch_size: int | None = None
     """Inputs of a mini-batch, whatever their length; 1 in the published recipe. null: cut by mini_batch_num_tokens."""
 
-    def mini_batches(self) -> dict[str, Any]:
-        """The library's arguments."""
+    def mini_batches(self, model: SentenceTransformer) -> dict[str, Any]:
+        """The library's arguments. Raises `ConfigError` for a model whose inputs it cannot cut."""
+        from sentence_transformers.base.losses.gradcache import has_static_embedding_input
+
+        if has_static_embedding_input(model):
+            raise ConfigError("cached losses cannot cut the inputs of static embeddings. Use loss=mnrl or loss=gist.")
         if self.mini_batch_size is not None:
             return {"mini_batch_size": self.mini_batch_size}
         return {"mini_batch_num_tokens": self.mini_batch_num_tokens, "mini_batch_size": LOSS_ROWS}
@@ -138,4 +142,4 @@ class CachedMnrl(MiniBatches, InBatchNegatives):
     def build(self, model: SentenceTransformer) -> nn.Module:
         from mmexp.gradient_cache import CachedMnrlOnceIfItFits
 
-        return CachedMnrlOnceIfItFits(model, **self.options(), **self.mini_batches())
+        return CachedMnrlOnceIfItFits(model, **self.options(), **self.mini_batches(model))

@@ -1,6 +1,7 @@
 """Models: a checkpoint and how it loads.
 
 hub.py       any checkpoint of the Hub or a local folder
+router.py    separate encoders, chosen by modality and by task
 tiny_vlm.py  Qwen3-VL's architecture, tiny, made on the spot
 facts.py     what a loaded model is: modalities, size, tokens per page, a checksum of its weights
 """
@@ -12,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmexp.schema import ConfigError
 
@@ -57,6 +58,37 @@ class Model(ABC):
     @abstractmethod
     def build_reranker(self, arch: RerankerArch, prompts: dict[str, str]) -> CrossEncoder:
         """Load the model as a reranker of that architecture, ready to train; a saved reranker as what it is."""
+
+    def set_pixel_bounds(self, model: SentenceTransformer | CrossEncoder) -> None:
+        """Bound the area of a page, as the Qwen-VL processors do. Set on the processor, so that it is saved with it."""
+        from transformers.image_utils import SizeDict
+
+        from mmexp.models.facts import architectures, processor_parts
+
+        asked = {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
+        if not any(asked.values()):
+            return
+        bounded = [
+            processor for processor in processor_parts(model, "image_processor") if _takes_pixel_bounds(processor)
+        ]
+        if not bounded:
+            keys = ", ".join(f"model.{key}={value}" for key, value in asked.items() if value is not None)
+            raise ConfigError(
+                f"{keys} would have no effect on {' + '.join(architectures(model))}: its processor has a page size of "
+                "its own. Use model.min_pixels=null model.max_pixels=null."
+            )
+        for processor in bounded:
+            processor.size = SizeDict(
+                shortest_edge=self.min_pixels or processor.size["shortest_edge"],
+                longest_edge=self.max_pixels or processor.size["longest_edge"],
+            )
+            # Where a checkpoint has these too, they would win over the size.
+            processor.min_pixels = processor.max_pixels = None
+
+
+def _takes_pixel_bounds(image_processor: Any) -> bool:
+    """Whether an image processor bounds the area of an image, rather than resizing it to one size."""
+    return "max_pixels" in getattr(getattr(image_processor, "valid_kwargs", None), "__annotations__", {})
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmexp.schema import ConfigError
 
@@ -29,7 +29,8 @@ class ModelFacts:
     trainable_parameters: int
     dtype: str
     tokens_per_page: int
-    """Tokens of one A4 page scanned at 200 dpi, at the model's pixel bounds; 1 for a model without a token sequence."""
+    """Tokens of one A4 page scanned at 200 dpi, at the model's pixel bounds; patches for CLIP and its like; 1 for a
+    model without a token sequence."""
 
     def __str__(self) -> str:
         return (
@@ -47,7 +48,7 @@ def model_facts(model: BaseModel) -> ModelFacts:
     from sentence_transformers import SentenceTransformer
 
     return ModelFacts(
-        architecture=type(model.transformers_model or model[0]).__name__,
+        architecture=" + ".join(architectures(model)),
         modules=[_module_name(module) for module in model],
         modalities=[m if isinstance(m, str) else "+".join(m) for m in model.modalities],
         embedding_dimension=model.get_embedding_dimension() if isinstance(model, SentenceTransformer) else None,
@@ -58,23 +59,64 @@ def model_facts(model: BaseModel) -> ModelFacts:
     )
 
 
+def architectures(model: BaseModel) -> list[str]:
+    """The class of each encoder, each named once: one, or those that a router chooses from."""
+    from sentence_transformers.base.modules import Transformer
+
+    names = [type(module.model).__name__ for module in model.modules() if isinstance(module, Transformer)]
+    return list(dict.fromkeys(names)) or [type(model[0]).__name__]
+
+
+def processor_parts(model: BaseModel, name: str) -> list[Any]:
+    """The part of that name, such as "image_processor", of each encoder's processor that has it."""
+    processors = [getattr(module, "processor", None) for module in model.modules() if module is not model]
+    return [getattr(processor, name) for processor in processors if hasattr(processor, name)]
+
+
 def check_modalities(model: BaseModel, split: Split) -> None:
     """Raise `ConfigError` where the model does not take what the first query or its document is."""
+    from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modality import format_modality, infer_modality
 
     row = split.rows[0]
     for role, cells, index in (("query", split.queries, row.query), ("document", split.documents, row.positive)):
         modality = infer_modality(cells[index], supported_modalities=model.modalities)
-        if not model.supports(modality):
-            takes = ", ".join(map(format_modality, model.modalities))
+        reason = "" if model.supports(modality) else f"it takes {', '.join(map(format_modality, model.modalities))}"
+        if modality == "audio" and not reason:
+            check_sampling_rate(model, cells[index])
+        if not reason and isinstance(model, SentenceTransformer):
+            try:
+                model.preprocess([cells[index]], task=role)
+            except ValueError as error:  # a router has no way for it, or the encoder behind it does not take it
+                reason = str(error)
+        if reason:
             raise ConfigError(
-                f"the model ({type(model[0]).__name__} of {type(getattr(model[0], 'model', model[0])).__name__}) takes "
-                f"{takes}, and the {role} {cells.ids[index]!r} is {format_modality(modality)}. Choose a model that "
-                "takes it with model=..., or other data."
+                f"the model ({' + '.join(architectures(model))}) cannot take the {role} {cells.ids[index]!r}, which is "
+                f"{format_modality(modality)}: {reason}. Choose a model that takes it with model=..., or other data."
             )
 
 
+def check_sampling_rate(model: BaseModel, recording: Any) -> None:
+    """Raise `ConfigError` where no encoder was trained with the recording's samples per second."""
+    rates = {extractor.sampling_rate for extractor in processor_parts(model, "feature_extractor")}
+    given = recording.get("sampling_rate") if isinstance(recording, dict) else None
+    if given is not None and rates and given not in rates:
+        rate = next(iter(rates))
+        raise ConfigError(
+            f"the model ({' + '.join(architectures(model))}) takes recordings of {rate} samples per second, and the "
+            f"data has {given}. Use data.media.sampling_rate={rate}."
+        )
+
+
 def _module_name(module: torch.nn.Module) -> str:
+    from sentence_transformers.base.modules import Router
+
+    if isinstance(module, Router):
+        routes = (
+            f"{name}: {' + '.join(_module_name(part) for part in route.children())}"
+            for name, route in module.sub_modules.items()
+        )
+        return f"Router({', '.join(routes)})"
     mode = getattr(module, "pooling_mode", None)
     return f"{type(module).__name__}({mode})" if mode else type(module).__name__
 
@@ -84,11 +126,19 @@ def tokens_per_page(model: BaseModel) -> int:
     from PIL import Image
     from sentence_transformers import SentenceTransformer
 
+    from mmexp.tokens import patch_size, tokens_of_each
+
     if not model.supports("image"):
         return 1
     page = Image.new("RGB", A4_AT_200_DPI, "white")
-    features = model.preprocess([page if isinstance(model, SentenceTransformer) else ("", page)])
-    return int(features["attention_mask"].sum()) if "attention_mask" in features else 1
+    if not isinstance(model, SentenceTransformer):
+        features = model.preprocess([("", page)])
+    else:
+        try:
+            features = model.preprocess([page], task="document")
+        except ValueError:  # a router that has no way for documents that are images
+            return 1
+    return int(tokens_of_each(features, patch_size(model)).sum())
 
 
 def weights_checksum(model: torch.nn.Module) -> str:

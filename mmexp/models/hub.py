@@ -1,4 +1,4 @@
-"""A checkpoint of the Hub or of a local folder: an embedding model as it is, or a fresh VLM with pooling added."""
+"""A checkpoint of the Hub or of a local folder: an embedding model as it is, a dual encoder, or a VLM plus pooling."""
 
 from __future__ import annotations
 
@@ -77,7 +77,8 @@ class Card:
 @schema("model", "hub")
 @dataclass
 class HubModel(Model):
-    """Any checkpoint that `SentenceTransformer` loads, or a VLM that is not yet an embedding model."""
+    """Any checkpoint that `SentenceTransformer` loads, a dual encoder (CLIP, SigLIP, CLAP), or a VLM that is not yet an
+    embedding model."""
 
     checkpoint: str = MISSING
     """A model of the Hub, or a local folder: a checkpoint, or an earlier run."""
@@ -94,11 +95,12 @@ class HubModel(Model):
     are."""
 
     attention: Attention = Attention.flash_attention_2_or_sdpa
-    """Attention implementation; the last one falls back to sdpa, and says so, where flash-attn is not installed."""
+    """Attention implementation; the last one falls back to sdpa, and says so, where flash-attn is not installed (to
+    eager for architectures without sdpa)."""
 
     pooling: PoolingMode | None = None
     """How a fresh VLM's token embeddings become one embedding (then normalised). Only for checkpoints that are no
-    embedding model yet: those bring their own."""
+    embedding model yet: those bring their own, and dual encoders pool each modality themselves."""
 
     prompts: dict[str, str] = field(default_factory=dict)
     """Prompts by name, over those of the checkpoint. `query` and `document` are used in evaluation; training uses
@@ -106,6 +108,10 @@ class HubModel(Model):
 
     max_seq_length: int | None = None
     """Longest input in tokens. null: as the checkpoint says. Shorter than a page's tokens would cut pages."""
+
+    pad_to_max_length: bool = False
+    """Pad every text to max_seq_length rather than to the longest of its batch. SigLIP needs it: its text encoder was
+    trained so and reads the embedding off the last position, whatever is there."""
 
     trust_remote_code: bool = False
     """Run Python code that comes with the checkpoint. Only for checkpoints whose code you have read."""
@@ -117,6 +123,8 @@ class HubModel(Model):
         super().__post_init__()
         if (Path(self.checkpoint) / "result.json").exists():
             self.checkpoint = self._model_of_run(Path(self.checkpoint))
+        if self.pad_to_max_length and self.max_seq_length is None:
+            raise ConfigError("model.pad_to_max_length=true needs a length. Give it with model.max_seq_length=64.")
 
     def _model_of_run(self, run_dir: Path) -> str:
         if not (run_dir / "model").is_dir():
@@ -128,13 +136,17 @@ class HubModel(Model):
 
     def embedding_dimension(self) -> int | None:
         config = self._read_config()
-        has_projection = self._is_embedding_model() and "Dense" in self._modules_json()
-        return None if has_projection else getattr(config.get_text_config(), "hidden_size", None)
+        if config is None or "Dense" in self._modules_json():
+            return None
+        if pools_each_modality(config) and hasattr(config, "projection_dim"):
+            return config.projection_dim
+        return getattr(config.get_text_config(), "hidden_size", None)
 
     def is_reranker(self) -> bool:
         if (kind := self._saved_kind()) is not None:
             return kind == "CrossEncoder"
-        architectures = self._read_config().architectures or []
+        config = self._read_config()
+        architectures = (config.architectures if config is not None else None) or []
         return not self._is_embedding_model() and any(
             name.endswith("ForSequenceClassification") for name in architectures
         )
@@ -163,6 +175,7 @@ class HubModel(Model):
                     "embedding model with a pooling of its own. Use model.pooling=null."
                 )
         self.set_pixel_bounds(model)
+        self._set_padding(model)
         return model
 
     def build_reranker(self, arch: RerankerArch, prompts: dict[str, str]) -> CrossEncoder:
@@ -201,13 +214,23 @@ class HubModel(Model):
         except (OSError, ValueError, ImportError) as error:
             raise self._cannot_load(error) from error
 
-    def _read_config(self) -> PretrainedConfig:
+    def _read_config(self) -> PretrainedConfig | None:
+        """The configuration of the checkpoint's transformer, wherever it lies. None where it has none, or several.
+
+        Raises `ConfigError` where the checkpoint cannot be reached.
+        """
         from transformers import AutoConfig
 
         try:
             adapter = json.loads(self._read_file("adapter_config.json") or "{}")
+            folder = ""
+            if self._is_embedding_model() and not adapter:
+                folder = json.loads(self._modules_json())[0]["path"]
+                if "model_type" not in (self._read_file("config.json", folder) or ""):
+                    return None  # a router, static embeddings
             return AutoConfig.from_pretrained(
                 adapter.get("base_model_name_or_path", self.checkpoint),
+                subfolder=folder,
                 revision=adapter.get("revision") if adapter else self.revision,
                 trust_remote_code=self.trust_remote_code,
             )
@@ -243,15 +266,26 @@ class HubModel(Model):
         )
 
     def _fresh_modules(self) -> list[Any]:
-        """Transformer, pooling and normalisation around a VLM that has none."""
+        """A dual encoder as it is; transformer, pooling and normalisation around a VLM."""
         from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
-        if self.pooling is None:
-            raise ConfigError(
-                f"model.checkpoint={self.checkpoint} is not an embedding model yet: it has no pooling. Choose one with "
-                "model.pooling=lasttoken (for causal language models) or model.pooling=mean."
-            )
+        no_pooling = ConfigError(
+            f"model.checkpoint={self.checkpoint} is not an embedding model yet: it has no pooling. Choose one with "
+            "model.pooling=lasttoken (for causal language models) or model.pooling=mean."
+        )
+        if self.pooling is None and not pools_each_modality(self._read_config()):
+            raise no_pooling  # before a weight is read
         transformer = self.transformer()
+        pooled = transformer.module_output_name == "sentence_embedding"
+        if self.pooling is None:
+            if not pooled:
+                raise no_pooling
+            return [transformer]
+        if pooled:
+            raise ConfigError(
+                f"model.pooling={self.pooling.value} cannot apply: model.checkpoint={self.checkpoint} "
+                f"({type(transformer.model).__name__}) pools each modality itself. Use model.pooling=null."
+            )
         pooling = Pooling(transformer.get_embedding_dimension(), self.pooling.value)
         return [transformer, pooling, Normalize()]
 
@@ -265,7 +299,7 @@ class HubModel(Model):
         if is_flash_attn_2_available():
             return {"attn_implementation": "flash_attention_2"}
         log.info("model.attention: flash-attn is not installed for this machine's GPU, using sdpa")
-        return {"attn_implementation": "sdpa"}
+        return {}  # which is sdpa, but for architectures that have eager attention alone
 
     def _quantization(self) -> dict[str, Any]:
         if self.quantization is None:
@@ -306,33 +340,17 @@ class HubModel(Model):
         """The class that sentence-transformers saved the checkpoint as. None: not saved by it, or by an old one."""
         return json.loads(self._read_file("config_sentence_transformers.json") or "{}").get("model_type")
 
-    def _read_file(self, name: str) -> str | None:
+    def _read_file(self, name: str, folder: str = "") -> str | None:
         from sentence_transformers.util import load_file_path
 
-        path = load_file_path(self.checkpoint, name, revision=self.revision)
+        path = load_file_path(self.checkpoint, name, subfolder=folder, revision=self.revision)
         return None if path is None else Path(path).read_text(encoding="utf-8")
 
-    def set_pixel_bounds(self, model: SentenceTransformer | CrossEncoder) -> None:
-        """Bound the area of a page, as the Qwen-VL processors do. Set on the processor, so that it is saved with it."""
-        from transformers.image_utils import SizeDict
-
-        asked = {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
-        if not any(asked.values()):
-            return
-        image_processor = getattr(model.processor, "image_processor", None)
-        takes = getattr(getattr(image_processor, "valid_kwargs", None), "__annotations__", {})
-        if image_processor is None or "max_pixels" not in takes:
-            keys = ", ".join(f"model.{key}={value}" for key, value in asked.items() if value is not None)
-            raise ConfigError(
-                f"{keys} would have no effect on {self.checkpoint}: its processor has a page size of its own. "
-                "Use model.min_pixels=null model.max_pixels=null."
-            )
-        image_processor.size = SizeDict(
-            shortest_edge=self.min_pixels or image_processor.size["shortest_edge"],
-            longest_edge=self.max_pixels or image_processor.size["longest_edge"],
-        )
-        # Where a checkpoint has these too, they would win over the size.
-        image_processor.min_pixels = image_processor.max_pixels = None
+    def _set_padding(self, model: SentenceTransformer) -> None:
+        """Said to the module that tokenizes, so that it is saved with it."""
+        if self.pad_to_max_length:
+            transformer: Any = model[0]
+            transformer.processing_kwargs.setdefault("text", {})["padding"] = "max_length"
 
     def _cannot_load(self, error: Exception) -> ConfigError:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -340,3 +358,10 @@ class HubModel(Model):
             f"model.checkpoint={self.checkpoint} (revision {self.revision or 'main'}) cannot be loaded: {reason} "
             "Give a local folder, or a Hub model that can be reached from here (HF_HUB_OFFLINE=1 stops all downloads)."
         )
+
+
+def pools_each_modality(config: Any) -> bool:
+    """Whether the architecture is a dual encoder, such as CLIP: one embedding for each text, image or sound."""
+    from transformers import MODEL_MAPPING
+
+    return hasattr(MODEL_MAPPING.get(type(config), None), "get_text_features")
