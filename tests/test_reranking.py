@@ -188,7 +188,9 @@ def test_a_text_cross_encoder_trains_and_evaluates(tmp_path):
 def test_a_model_that_does_not_take_the_datas_modality_is_refused_with_what_it_takes(tmp_path, kind):
     bert = write_bert(tmp_path / "bert")
     pooling = ["model.pooling=mean"] if "~reranker_arch" in kind else []
-    with pytest.raises(ConfigError, match=r"of Bert\w+\) takes text, and the document 'eval-\d+' is image"):
+    with pytest.raises(
+        ConfigError, match=r"\(Bert\w+\) cannot take the document 'eval-\d+', which is image: it takes text\."
+    ):
         run_in(
             tmp_path,
             "+experiment=reranker_tiny",
