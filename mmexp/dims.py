@@ -45,6 +45,11 @@ class Dims:
                 "Give one per size, or [] for equal weights."
             )
 
+    @property
+    def cuts(self) -> bool:
+        """Whether any size but the full one is named."""
+        return bool(self.matryoshka_dims or self.halvings or self.truncate_dim)
+
     def sizes(self, embedding_dimension: int) -> list[int]:
         """The sizes that Matryoshka trains, from large to small. Empty: no Matryoshka.
 

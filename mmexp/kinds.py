@@ -1,4 +1,4 @@
-"""The kinds of models: what training, measuring and loading an embedder and a reranker have not in common."""
+"""The kinds of models: what training, measuring and loading embedders and rerankers have not in common."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from sentence_transformers import (
     CrossEncoderTrainer,
     CrossEncoderTrainingArguments,
+    MultiVectorEncoderTrainer,
+    MultiVectorEncoderTrainingArguments,
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
@@ -18,12 +20,13 @@ from mmexp.data.training import training_columns
 from mmexp.evaluate import Evaluator
 from mmexp.model_kind import ModelKind
 from mmexp.models.facts import check_modalities, model_facts
+from mmexp.multi_vector import MultiVectorEvaluator
 from mmexp.reranking import RerankingEvaluator
 from mmexp.two_stage import TwoStageEvaluator
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from sentence_transformers import CrossEncoder, SentenceTransformer
+    from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
     from sentence_transformers.base.trainer import BaseTrainer
     from sentence_transformers.base.training_args import BaseTrainingArguments
     from torch import nn
@@ -84,8 +87,9 @@ class Kind(ABC):
 class Embedder(Kind):
     """One vector per input, at the sizes that `dims` says."""
 
-    trainer_class = SentenceTransformerTrainer
-    arguments_class = SentenceTransformerTrainingArguments
+    trainer_class: type[BaseTrainer] = SentenceTransformerTrainer
+    arguments_class: type[BaseTrainingArguments] = SentenceTransformerTrainingArguments
+    evaluator_class: type[Evaluator] = Evaluator
     workers_preprocess = True
 
     def check(self) -> None:
@@ -93,21 +97,29 @@ class Embedder(Kind):
         if dimension is not None:
             self.experiment.dims.sizes(dimension)
 
-    def build_model(self) -> SentenceTransformer:
-        return self.experiment.model.build()
+    def build_model(self) -> SentenceTransformer | MultiVectorEncoder:
+        return self.experiment.embedder_arch.build(self.experiment.model)
 
     def build_evaluator(
         self, evaluation: Split, facts: ModelFacts, encoder: Encoder, phase: Phase
     ) -> ModelEvaluator[Any]:
         assert facts.embedding_dimension is not None
         dims = self.experiment.dims.evaluated(facts.embedding_dimension)
-        return Evaluator(evaluation, dims, encoder, self.batch_size(facts), phase)
+        return self.evaluator_class(evaluation, dims, encoder, self.batch_size(facts), phase)
 
     def build_loss(self, model: SentenceTransformer) -> nn.Module:
         return self.experiment.dims.wrap(model, self.experiment.loss.build(model))
 
     def training_data(self, train: Split) -> dict[str, Dataset]:
         return {"train": training_columns(train)}
+
+
+class MultiVector(Embedder):
+    """One vector for every token of an input, at one size."""
+
+    trainer_class = MultiVectorEncoderTrainer
+    arguments_class = MultiVectorEncoderTrainingArguments
+    evaluator_class = MultiVectorEvaluator
 
 
 class Reranker(Kind):
@@ -163,7 +175,8 @@ class TwoStage(Embedder):
         assert settings is not None
         assert facts.embedding_dimension is not None
         dim = self.experiment.dims.truncate_dim or facts.embedding_dimension
-        retriever = Evaluator(evaluation, [dim], encoder, self.batch_size(facts), phase)
+        evaluator_class = RETRIEVERS[self.experiment.embedder_arch.kind].evaluator_class
+        retriever = evaluator_class(evaluation, [dim], encoder, self.batch_size(facts), phase)
         reranker = settings.reranker.build_reranker(settings.reranker_arch, {})
         check_modalities(reranker, evaluation)
         reranker_facts = model_facts(reranker)
@@ -171,8 +184,12 @@ class TwoStage(Embedder):
         return TwoStageEvaluator(retriever, reranker, settings, min(MAX_PAIRS, self.batch_size(reranker_facts)), phase)
 
 
-KINDS: dict[ModelKind, type[Kind]] = {
+RETRIEVERS: dict[ModelKind, type[Embedder]] = {
     ModelKind.embedder: Embedder,
+    ModelKind.multi_vector: MultiVector,
+}
+KINDS: dict[ModelKind, type[Kind]] = {
+    **RETRIEVERS,
     ModelKind.reranker: Reranker,
     ModelKind.two_stage: TwoStage,
 }

@@ -170,7 +170,8 @@ def draw_candidates(view: Judged, num_negatives: int, generator: random.Random) 
 def score_pairs(encoder: Encoder, model: CrossEncoder, pairs: PreprocessedPairs, title: str) -> torch.Tensor:
     """The scores of the pairs, as `CrossEncoder.predict` gives them: float32 (pairs,)."""
     assert model.activation_fn is not None
-    return model.activation_fn(torch.cat(encoder.forward(model, pairs, "scores", title))).squeeze(1)
+    outputs = encoder.forward(model, pairs, lambda output: output["scores"].float().cpu(), title)
+    return model.activation_fn(torch.cat(outputs)).squeeze(1)
 
 
 class PreprocessedPairs(Dataset):

@@ -35,6 +35,10 @@ REQUIRED = {
 ARCH = ["reranker_arch=any_to_any"]
 RERANKER_LOSSES = ["binary_cross_entropy", "reranker_mnrl", "reranker_cached_mnrl", "lambda", "list_net", "plist_mle"]
 REQUIRED |= {("loss", loss): ARCH for loss in RERANKER_LOSSES}
+REQUIRED |= {
+    ("loss", loss): ["embedder_arch=multi_vector"] for loss in ("multi_vector_mnrl", "multi_vector_cached_mnrl")
+}
+REQUIRED[("embedder_arch", "multi_vector")] = ["loss=multi_vector_mnrl"]
 REQUIRED |= {(group, option): ["loss=list_net"] for group, option in OPTIONS if group == "reranker_arch"}
 
 

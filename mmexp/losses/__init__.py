@@ -1,6 +1,6 @@
 """Losses: the library's, chosen by name. `dims` wraps Matryoshka around any of an embedder's, last.
 
-A loss derives from the class of the kind of model that it trains: EmbedderLoss or RerankerLoss.
+A loss derives from the class of the kind of model that it trains: EmbedderLoss, MultiVectorLoss or RerankerLoss.
 """
 
 from __future__ import annotations
@@ -38,6 +38,12 @@ class EmbedderLoss(Loss):
     """Base of the losses of embedders."""
 
     trains: ClassVar[ModelKind] = ModelKind.embedder
+
+
+class MultiVectorLoss(Loss):
+    """Base of the losses of multi-vector models."""
+
+    trains: ClassVar[ModelKind] = ModelKind.multi_vector
 
 
 class RerankerLoss(Loss):

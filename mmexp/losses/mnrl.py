@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmexp.losses import EmbedderLoss
-from mmexp.schema import ConfigError, schema
+from mmexp.losses.mini_batches import MiniBatches
+from mmexp.schema import schema
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -33,25 +34,11 @@ class Mnrl(EmbedderLoss):
 
 @schema("loss", "cached_mnrl")
 @dataclass
-class CachedMnrl(EmbedderLoss):
+class CachedMnrl(MiniBatches, EmbedderLoss):
     """The same loss and gradients as `mnrl`, with one mini-batch in memory at a time (GradCache)."""
 
     scale: float = 20.0
     """Factor on the cosine similarities: 1 / temperature."""
-
-    mini_batch_num_tokens: int = 4096
-    """Tokens of a mini-batch: as many inputs as fit, at least one. Bounds the memory whatever the batch size is;
-    more is faster while it fits, and fastest where the whole batch fits, which is then embedded once instead of twice.
-    Used where mini_batch_size is null."""
-
-    mini_batch_size: int | None = None
-    """Inputs of a mini-batch, whatever their length; 1 in the published recipe. null: cut by mini_batch_num_tokens."""
-
-    def __post_init__(self) -> None:
-        for key in ("mini_batch_num_tokens", "mini_batch_size"):
-            value = getattr(self, key)
-            if value is not None and value < 1:
-                raise ConfigError(f"loss.{key}={value} is below 1. Use 1 or more.")
 
     def build(self, model: SentenceTransformer) -> nn.Module:
         from mmexp.gradient_cache import OnceIfItFits

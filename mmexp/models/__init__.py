@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from mmexp.schema import ConfigError
 
 if TYPE_CHECKING:
-    from sentence_transformers import CrossEncoder, SentenceTransformer
+    from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
 
+    from mmexp.embedder_archs.multi_vector import MultiVector
     from mmexp.reranker_archs import RerankerArch
 
 
@@ -46,6 +47,12 @@ class Model(ABC):
     @abstractmethod
     def build(self) -> SentenceTransformer:
         """Load the model as an embedder, ready to train."""
+
+    def build_multi_vector(self, arch: MultiVector) -> MultiVectorEncoder:
+        """Load the model as a multi-vector model, ready to train; a saved one as what it is."""
+        raise ConfigError(
+            f"{type(self).__name__} cannot become a multi-vector model. Use embedder_arch=single_vector, or model=hub."
+        )
 
     @abstractmethod
     def build_reranker(self, arch: RerankerArch, prompts: dict[str, str]) -> CrossEncoder:

@@ -44,13 +44,14 @@ class ModelFacts:
 
 def model_facts(model: BaseModel) -> ModelFacts:
     """Read the facts off a loaded model. Preprocesses one blank page."""
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
+    embedder = model if isinstance(model, SentenceTransformer | MultiVectorEncoder) else None
     return ModelFacts(
         architecture=type(model.transformers_model or model[0]).__name__,
         modules=[_module_name(module) for module in model],
         modalities=[m if isinstance(m, str) else "+".join(m) for m in model.modalities],
-        embedding_dimension=model.get_embedding_dimension() if isinstance(model, SentenceTransformer) else None,
+        embedding_dimension=embedder.get_embedding_dimension() if embedder is not None else None,
         parameters=sum(p.numel() for p in model.parameters()),
         trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         dtype=str(model.dtype).removeprefix("torch."),
@@ -82,12 +83,12 @@ def _module_name(module: torch.nn.Module) -> str:
 def tokens_per_page(model: BaseModel) -> int:
     """Tokens that the model spends on an A4 page scanned at 200 dpi; a reranker's with an empty query."""
     from PIL import Image
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import CrossEncoder
 
     if not model.supports("image"):
         return 1
     page = Image.new("RGB", A4_AT_200_DPI, "white")
-    features = model.preprocess([page if isinstance(model, SentenceTransformer) else ("", page)])
+    features = model.preprocess([("", page) if isinstance(model, CrossEncoder) else page])
     return int(features["attention_mask"].sum()) if "attention_mask" in features else 1
 
 
