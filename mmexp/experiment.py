@@ -10,6 +10,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
+from mmexp.adapters import Adapter
 from mmexp.data import Data
 from mmexp.dims import Dims
 from mmexp.embedder_archs import EmbedderArch
@@ -17,6 +18,7 @@ from mmexp.launchers import Launcher
 from mmexp.losses import Loss
 from mmexp.model_kind import ModelKind
 from mmexp.models import Model
+from mmexp.parts import Part
 from mmexp.reranker_archs import RerankerArch
 from mmexp.reranking_settings import Reranking
 from mmexp.schema import ConfigError, did_you_mean, register_components
@@ -98,6 +100,14 @@ class Experiment:
     dims: Dims = MISSING
     embedder_arch: EmbedderArch = MISSING
     reranker_arch: RerankerArch | None = None
+    adapter: Adapter | None = None
+    freeze: list[Part] = field(default_factory=list)
+    """Parts of the model that are not trained: vision, audio, merger, language, query, document, head."""
+
+    learning_rates: dict[Part, float] = field(default_factory=dict)
+    """Learning rates of parts that have their own, such as learning_rates.vision=1e-6. The others train at
+    trainer.learning_rate."""
+
     two_stage: TwoStage | None = None
     reranking: Reranking = field(default_factory=Reranking)
     evaluation: Evaluation = field(default_factory=Evaluation)
@@ -125,8 +135,17 @@ class Experiment:
             self._check_two_stage()
         elif self.task is Task.train:
             self._check_kind()
+            self._check_adapter()
         self._check_embedder()
         self.tracking.check()
+
+    def _check_adapter(self) -> None:
+        quantization = getattr(self.model, "quantization", None)
+        if quantization is not None and self.adapter is None:
+            raise ConfigError(
+                f"model.quantization={quantization.value} keeps weights in 4 bits, which cannot be trained. Train an "
+                "adapter over them (adapter=qlora), or use model.quantization=null."
+            )
 
     def _check_two_stage(self) -> None:
         if self.task is Task.train:
@@ -192,6 +211,7 @@ def register() -> None:
     node = OmegaConf.structured(Experiment)
     # The library's training arguments are the schema of `trainer`: any key may be set without a "+".
     OmegaConf.set_struct(node.trainer, False)
+    OmegaConf.set_struct(node.learning_rates, False)
     ConfigStore.instance().store(group="schema", name="experiment", node=node, provider="mmexp")
 
 

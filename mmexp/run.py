@@ -20,6 +20,7 @@ from mmexp.kinds import kind_of
 from mmexp.models.facts import check_modalities, model_facts
 from mmexp.record import Record
 from mmexp.save import peak_memory_bytes, push_model, save_model
+from mmexp.tuning import Tuning
 
 if TYPE_CHECKING:
     from mmexp.model_evaluator import ModelEvaluator
@@ -43,6 +44,7 @@ def run(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
         # 2. The model, and what will measure it: at every embedding size, or in every direction
         model = kind.build_model()
         check_modalities(model, data.evaluation)
+        tuning = Tuning(experiment, model)
         facts = model_facts(model)
         log.info("model: %s", facts)
         encoder = Encoder(args.dataloader_num_workers, bf16_autocast=args.bf16)
@@ -69,6 +71,7 @@ def run(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
             return record.finish(baseline=before.before, final=before)
 
         # 4. Train
+        record.note(trainable_parameters=tuning.apply(args, run_dir / "base"))
         loss = kind.build_loss(model)
         with record.phase("train"):
             throughput = fit(kind, args, model, loss, kind.training_data(data.train), evaluator, record)
@@ -77,6 +80,7 @@ def run(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
         with record.phase("evaluation"):
             after = evaluator.evaluate(model)
         leave(record, evaluator, after, "final")
+        tuning.finish()
         save_model(model, run_dir / "model", experiment.dims.truncate_dim)
         plot({"baseline": before, "final": after}, run_dir)
         metric = record.finish(before, after, throughput, peak_memory_bytes())

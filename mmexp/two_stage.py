@@ -33,8 +33,8 @@ class TopKReport(Report):
     shown = (CEILING, "pages_per_second", "seconds_per_query")
 
     metrics: dict[int, Metrics]
-    """Beside the metrics of the first stage: `ceiling_ndcg@10` of a reranker that is never wrong; `pages_per_second` that
-    the reranker scores; `seconds_per_query`, both stages together, the encoding of the corpus excluded."""
+    """Beside those that the first stage has: `ceiling_ndcg@10` of a reranker that is never wrong; `pages_per_second`
+    that it scores; `seconds_per_query`, both stages together, the encoding of the corpus excluded."""
 
     retrieved: Metrics
     """The first stage alone."""

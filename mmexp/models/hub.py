@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -52,6 +53,10 @@ class Attention(Enum):
     flash_attention_2_or_sdpa = "flash_attention_2_or_sdpa"
 
 
+class Quantization(Enum):
+    nf4 = "nf4"
+
+
 class PoolingMode(Enum):
     lasttoken = "lasttoken"
     mean = "mean"
@@ -91,6 +96,10 @@ class HubModel(Model):
     dtype: Dtype = Dtype.auto
     """Type of the weights. auto: as stored. bfloat16 weights round small updates away; float32 weights under
     trainer.bf16=true (autocast) keep them, for twice the memory of weights, gradients and optimizer."""
+
+    quantization: Quantization | None = None
+    """nf4: weights in 4 bits, by bitsandbytes on an NVIDIA GPU; trained by an adapter (adapter=qlora). null: as they
+    are."""
 
     attention: Attention = Attention.flash_attention_2_or_sdpa
     """Attention implementation; the last one falls back to sdpa, and says so, where flash-attn is not installed."""
@@ -221,8 +230,11 @@ class HubModel(Model):
         from transformers import AutoConfig
 
         try:
+            adapter = json.loads(self._read_file("adapter_config.json") or "{}")
             return AutoConfig.from_pretrained(
-                self.checkpoint, revision=self.revision, trust_remote_code=self.trust_remote_code
+                adapter.get("base_model_name_or_path", self.checkpoint),
+                revision=adapter.get("revision") if adapter else self.revision,
+                trust_remote_code=self.trust_remote_code,
             )
         except (OSError, ValueError) as error:
             raise self._cannot_load(error) from error
@@ -232,7 +244,7 @@ class HubModel(Model):
         return {
             "revision": self.revision,
             "trust_remote_code": self.trust_remote_code,
-            "model_kwargs": {"dtype": self.dtype.value, **self._attention()},
+            "model_kwargs": {"dtype": self.dtype.value, **self._attention(), **self._quantization()},
             "processor_kwargs": {"model_max_length": self.max_seq_length} if self.max_seq_length else {},
         }
 
@@ -279,6 +291,33 @@ class HubModel(Model):
             return {"attn_implementation": "flash_attention_2"}
         log.info("model.attention: flash-attn is not installed for this machine's GPU, using sdpa")
         return {"attn_implementation": "sdpa"}
+
+    def _quantization(self) -> dict[str, Any]:
+        if self.quantization is None:
+            return {}
+        import torch
+        from transformers import BitsAndBytesConfig
+
+        missing = [
+            what
+            for what, there in (
+                ("an NVIDIA GPU", torch.cuda.is_available()),
+                ("bitsandbytes (pip install 'mmexp[qlora]')", find_spec("bitsandbytes") is not None),
+            )
+            if not there
+        ]
+        if missing:
+            raise ConfigError(
+                f"model.quantization={self.quantization.value} needs {' and '.join(missing)}. Use "
+                "model.quantization=null, or adapter=lora in place of adapter=qlora."
+            )
+        config = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+        return {"quantization_config": config}
 
     def _is_embedding_model(self) -> bool:
         from sentence_transformers.util import is_sentence_transformer_model

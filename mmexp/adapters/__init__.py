@@ -1,0 +1,50 @@
+"""Adapters: a few new parameters that are trained in place of a transformer's own.
+
+lora.py  low-rank updates of linear layers
+
+`adapter: null` trains the model's own parameters.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmexp.parts import Part  # at run time: the schema resolves every annotation
+from mmexp.schema import ConfigError
+
+if TYPE_CHECKING:
+    from sentence_transformers.base.model import BaseModel
+
+
+@dataclass
+class Adapter(ABC):
+    """Base of every adapter config (config group `adapter`)."""
+
+    parts: list[Part] = field(default_factory=lambda: [Part.language])
+    """Parts of the model that are adapted."""
+
+    merge: bool = True
+    """Save the model with the adapter worked into its weights, so that it loads like any other. false: save the
+    adapter alone, which is small and needs the checkpoint that it was trained on."""
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise ConfigError("adapter.parts is empty: nothing would be adapted. Use adapter.parts=[language].")
+
+    @abstractmethod
+    def check(self, model: BaseModel, frozen: list[Part]) -> None:
+        """Raise `ConfigError` for what the loaded model cannot take."""
+
+    @abstractmethod
+    def add(self, model: BaseModel, folder: Path) -> None:
+        """Put the adapter into the transformers of the model, whose own parameters are all frozen by it.
+
+        `folder` is where weights are kept that an adapter was added to and that no checkpoint holds.
+        """
+
+    @abstractmethod
+    def work_in(self, model: BaseModel) -> None:
+        """Work the adapter into the weights and take it out of the model."""
