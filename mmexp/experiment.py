@@ -131,12 +131,12 @@ class Experiment:
                 f"{type(self.loss).__name__} needs a label or score. Name its column with data.label_column, "
                 "or use a loss of pairs (loss=cached_mnrl)."
             )
+        self._check_embedder()
         if self.two_stage is not None:
             self._check_two_stage()
         elif self.task is Task.train:
             self._check_kind()
             self._check_adapter()
-        self._check_embedder()
         self.tracking.check()
 
     def _check_adapter(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from mmexp.embedder_archs import EmbedderArch
 from mmexp.model_kind import ModelKind
@@ -18,20 +18,6 @@ if TYPE_CHECKING:
 class MultiVectorSimilarity(Enum):
     maxsim = "maxsim"
     meanmaxsim = "meanmaxsim"
-
-
-@dataclass
-class QueryExpansion:
-    """Tokens that are added to short queries, and scored: ColBERT's trick, for checkpoints with a mask token."""
-
-    length: int = 32
-    """Tokens that a query has at least."""
-
-    token: str | None = None
-    """What is added. null: the tokenizer's mask token."""
-
-    attend: bool = False
-    """Whether the other tokens see those that are added. false is not possible with flash_attention_2."""
 
 
 @schema("embedder_arch", "multi_vector")
@@ -60,9 +46,6 @@ class MultiVector(EmbedderArch):
     """Keep about one in this many vectors of a document, clustered by similarity, in training too. 1: all. With
     task=evaluate it says what a smaller index costs."""
 
-    query_expansion: QueryExpansion | None = None
-    """Lengthen short queries: embedder_arch.query_expansion={length: 32}. null: as the checkpoint does."""
-
     def __post_init__(self) -> None:
         for key in ("dimension", "pool_factor"):
             value = getattr(self, key)
@@ -82,8 +65,6 @@ class MultiVector(EmbedderArch):
         if self.similarity is not None:
             model.similarity_fn_name = self.similarity.value
         self._mask(model)
-        if self.query_expansion is not None:
-            self._expand_queries(model, self.query_expansion)
         if self.pool_factor > 1:
             self._pool(model)
 
@@ -118,20 +99,6 @@ class MultiVector(EmbedderArch):
                 mask.resolve_with_tokenizer(model.tokenizer)
             if self.image_tokens_only:
                 mask.keep_only_token_ids = [image_token_id(model)]
-
-    def _expand_queries(self, model: MultiVectorEncoder, expansion: QueryExpansion) -> None:
-        transformer: Any = model[0]
-        try:
-            transformer.query_expansion = {
-                "strategy": "min",  # longer queries are not cut, as the other strategy would
-                "length": expansion.length,
-                "token": expansion.token,
-                "attend": expansion.attend,
-            }
-        except ValueError as error:
-            raise ConfigError(
-                f"embedder_arch.query_expansion cannot be: {error} Or use embedder_arch.query_expansion=null."
-            ) from error
 
     def _pool(self, model: MultiVectorEncoder) -> None:
         from sentence_transformers.multi_vector_encoder.modules import BaseTokenPooling, HierarchicalTokenPooling
