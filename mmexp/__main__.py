@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mmexp.composition_errors import explain
-from mmexp.experiment import register, to_experiment
+from mmexp.experiment import Experiment, register, to_experiment
 from mmexp.schema import ConfigError
 from mmexp.sweep_names import member_name
 from mmexp.terminal import print_config
@@ -29,7 +29,6 @@ CONF = next(
 )
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def compose_and_launch(config: DictConfig) -> float:
     """What Hydra calls, once per run or member of a sweep."""
     hydra_config = HydraConfig.get()
@@ -41,22 +40,29 @@ def compose_and_launch(config: DictConfig) -> float:
         complain(str(error))
     print_config(config)
     try:
-        return experiment.launch.launch(experiment, run_dir, list(hydra_config.overrides.task))
+        return experiment.start(run_dir, list(hydra_config.overrides.task))
     except ConfigError as error:
         discard(run_dir)
         complain(str(error))
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Entry point. Exit code 2 and one line for what cannot be as asked; 1 and a traceback for anything else."""
+def main(
+    arguments: list[str] | None = None,
+    config_name: str = "config",
+    experiment_class: type[Experiment] = Experiment,
+) -> None:
+    """Entry point. Exit code 2 and one line for what cannot be as asked; 1 and a traceback for anything else.
+
+    `config_name` is the root in conf/, and `experiment_class` what the config becomes.
+    """
     # Let errors of composition through to us: Hydra would print a trace of its own and exit.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     sys.argv[1:] = arrange(sys.argv[1:] if arguments is None else arguments)
-    register()
+    register(experiment_class)
     import_user_modules(sys.argv[1:])
     OmegaConf.register_new_resolver("member_name", lambda overrides: member_name(overrides, sys.argv), replace=True)
     try:
-        compose_and_launch()
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(compose_and_launch)()
     except (HydraException, OmegaConfBaseException) as error:
         complain(explain(error))
     except OSError as error:

@@ -18,7 +18,7 @@ from mmexp.workers import batch_bytes, default_workers
 if TYPE_CHECKING:
     from sentence_transformers.base.training_args import BaseTrainingArguments
 
-    from mmexp.data.splits import Split
+    from mmexp.data.training import Examples
     from mmexp.experiment import Experiment
     from mmexp.kinds import Kind
 
@@ -83,10 +83,11 @@ def check_keys(trainer: dict[str, Any], kind: Kind) -> None:
             raise ConfigError(f"trainer.{key} is no training argument.{did_you_mean(key, known)}")
 
 
-def check_batch_size(args: BaseTrainingArguments, train: Split) -> None:
-    """Raise `ConfigError` where a batch would hold more than all of the training data."""
-    if len(train.rows) < args.per_device_train_batch_size:
-        raise ConfigError(
-            f"trainer.per_device_train_batch_size={args.per_device_train_batch_size} is larger than the training data, "
-            f"which has {len(train.rows)} rows. Use {len(train.rows)} or less."
-        )
+def check_batch_size(args: BaseTrainingArguments, examples: dict[str, Examples]) -> None:
+    """Raise `ConfigError` where a batch would hold more than all of the examples that it is drawn from."""
+    for of_direction in examples.values():
+        if len(of_direction) < args.per_device_train_batch_size:
+            raise ConfigError(
+                f"trainer.per_device_train_batch_size={args.per_device_train_batch_size} is larger than the training "
+                f"data, which has {len(of_direction)} examples. Use {len(of_direction)} or less."
+            )

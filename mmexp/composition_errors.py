@@ -10,7 +10,6 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mmexp.experiment import Experiment
 from mmexp.schema import did_you_mean
 
 
@@ -45,7 +44,7 @@ def _unknown_key(key: str) -> str:
 
 def _keys_at(path: list[str]) -> dict[str, set[str]]:
     """The keys at `path`, by option of the config group it lies in: {option: keys}."""
-    experiment = OmegaConf.structured(Experiment)
+    experiment = ConfigStore.instance().repo["schema"]["experiment.yaml"].node
     if not path:
         return {"experiment": {*map(str, experiment), "experiment", "debug"}}
     schemas = ConfigStore.instance().repo["schema"].get(path[0])

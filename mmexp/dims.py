@@ -46,9 +46,14 @@ class Dims:
             )
 
     @property
+    def trains_several(self) -> bool:
+        """Whether Matryoshka trains sizes below the full one."""
+        return bool(self.matryoshka_dims or self.halvings)
+
+    @property
     def cuts(self) -> bool:
         """Whether any size but the full one is named."""
-        return bool(self.matryoshka_dims or self.halvings or self.truncate_dim)
+        return self.trains_several or self.truncate_dim is not None
 
     def sizes(self, embedding_dimension: int) -> list[int]:
         """The sizes that Matryoshka trains, from large to small. Empty: no Matryoshka.

@@ -115,6 +115,11 @@ def token_embeddings(output: dict[str, Any]) -> list[torch.Tensor]:
     return [tokens[mask] for tokens, mask in zip(output["token_embeddings"].float().cpu(), masks, strict=True)]
 
 
+def pair_scores(output: dict[str, Any]) -> torch.Tensor:
+    """What a reranker makes of each pair, before its activation: float32 (batch, labels), on the CPU."""
+    return output["scores"].float().cpu()
+
+
 class _Preprocessed(Dataset):
     """The model's input tensors of each batch, made where they are asked for: in a worker."""
 

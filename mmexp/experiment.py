@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -120,23 +121,13 @@ class Experiment:
     hub: Hub = field(default_factory=Hub)
 
     def __post_init__(self) -> None:
-        label_column = getattr(self.data, "label_column", None)
-        if self.task is Task.train and label_column is not None and not self.loss.takes_label:
-            raise ConfigError(
-                f"data.label_column={label_column} would be ignored: {type(self.loss).__name__} takes no label. "
-                "Use data.label_column=null, or a loss that takes one (loss=cosent)."
-            )
-        if self.task is Task.train and label_column is None and self.loss.takes_label:
-            raise ConfigError(
-                f"{type(self.loss).__name__} needs a label or score. Name its column with data.label_column, "
-                "or use a loss of pairs (loss=cached_mnrl)."
-            )
         self._check_embedder()
         if self.two_stage is not None:
             self._check_two_stage()
         elif self.task is Task.train:
             self._check_kind()
             self._check_adapter()
+            self.loss.check(self)
         self.tracking.check()
 
     def _check_adapter(self) -> None:
@@ -182,15 +173,14 @@ class Experiment:
                 f"{self.kind.value}. Choose a loss for it (loss={A_LOSS_FOR[self.kind]}), or the loss's kind of model "
                 f"({CHOSEN_BY[self.loss.trains]})."
             )
-        if self.reranker_arch is not None and (self.dims.matryoshka_dims or self.dims.halvings):
+        if self.reranker_arch is not None and self.dims.trains_several:
             raise ConfigError(
                 "dims names embedding sizes, and a reranker has no embedding to cut. Use dims=none with reranker_arch."
             )
-        if self.reranker_arch is not None and not self.data.num_negatives + self.reranking.num_sampled_negatives:
-            raise ConfigError(
-                "a reranker without negatives learns to say yes. Use data.num_negatives=1 or more, or "
-                "reranking.num_sampled_negatives=1 or more."
-            )
+
+    def start(self, run_dir: Path, overrides: list[str]) -> float:
+        """Run the experiment in `run_dir`, where its launcher says; return the primary metric."""
+        return self.launch.launch(self, run_dir, overrides)
 
     @property
     def kind(self) -> ModelKind:
@@ -200,15 +190,22 @@ class Experiment:
         return self.embedder_arch.kind if self.reranker_arch is None else ModelKind.reranker
 
     @property
+    def negatives(self) -> dict[str, int]:
+        """How many negatives every query has in training, by the key that says so."""
+        hard = {"data.num_negatives": self.data.num_negatives}
+        drawn = {"reranking.num_sampled_negatives": self.reranking.num_sampled_negatives}
+        return hard | drawn if self.kind is ModelKind.reranker else hard
+
+    @property
     def selects_best(self) -> bool:
         """Whether the best checkpoint is kept rather than the last."""
         return self.best_checkpoint or self.early_stopping_patience is not None
 
 
-def register() -> None:
-    """Store every schema. Call once, before Hydra composes."""
+def register(experiment_class: type[Experiment] = Experiment) -> None:
+    """Store every schema; `experiment_class` is that of the config's root. Call before Hydra composes."""
     register_components()
-    node = OmegaConf.structured(Experiment)
+    node = OmegaConf.structured(experiment_class)
     # The library's training arguments are the schema of `trainer`: any key may be set without a "+".
     OmegaConf.set_struct(node.trainer, False)
     OmegaConf.set_struct(node.learning_rates, False)

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from sentence_transformers.base.losses.gradcache import CachedLossMixin
 from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
 
 
-class OnceIfItFits(CachedMultipleNegativesRankingLoss):
-    """The library's cached loss, without the first of its two forward passes where memory does not ask for it.
+class OnceIfItFits(CachedLossMixin):
+    """A cached loss of the library, without the first of its two forward passes where memory does not ask for it.
 
     GradCache embeds a batch without gradients, finds the gradient of every embedding, and embeds again, mini-batch by
     mini-batch, to pass it on. Where the tokens of all columns together are within `mini_batch_num_tokens`, one pass
@@ -36,6 +37,10 @@ class OnceIfItFits(CachedMultipleNegativesRankingLoss):
         ]
         surrogate = torch.stack(products).sum()
         return loss.detach() + surrogate - surrogate.detach()
+
+
+class CachedMnrlOnceIfItFits(OnceIfItFits, CachedMultipleNegativesRankingLoss):
+    """The library's cached in-batch negatives, embedded once where the batch fits."""
 
 
 def num_tokens(column: dict[str, Any]) -> int:

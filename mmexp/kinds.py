@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sentence_transformers import (
@@ -11,29 +12,33 @@ from sentence_transformers import (
     CrossEncoderTrainingArguments,
     MultiVectorEncoderTrainer,
     MultiVectorEncoderTrainingArguments,
+    SentenceTransformer,
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
 
-from mmexp.data.pairs import reranking_columns
-from mmexp.data.training import training_columns
+from mmexp.data.pairs import training_examples
 from mmexp.evaluate import Evaluator
+from mmexp.experiment import Experiment, Task
+from mmexp.losses.taught import Taught
 from mmexp.model_kind import ModelKind
 from mmexp.models.facts import check_modalities, model_facts
 from mmexp.multi_vector import MultiVectorEvaluator
 from mmexp.reranking import RerankingEvaluator
+from mmexp.teacher import Teacher
 from mmexp.two_stage import TwoStageEvaluator
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
+    from sentence_transformers import CrossEncoder, MultiVectorEncoder
+    from sentence_transformers.base.model import BaseModel
     from sentence_transformers.base.trainer import BaseTrainer
     from sentence_transformers.base.training_args import BaseTrainingArguments
     from torch import nn
 
     from mmexp.data.splits import Split
+    from mmexp.data.training import Examples
     from mmexp.encode import Encoder
-    from mmexp.experiment import Experiment
     from mmexp.model_evaluator import ModelEvaluator, Phase
     from mmexp.models.facts import ModelFacts
 
@@ -57,9 +62,12 @@ class Kind(ABC):
         """Training arguments that the experiment says elsewhere than in `trainer`."""
         return {}
 
-    @abstractmethod
     def check(self) -> None:
         """Raise `ConfigError` for what can be refused before a weight is read."""
+        experiment = self.experiment
+        dimension = experiment.model.embedding_dimension()  # reaches for the checkpoint
+        if experiment.task is Task.train and isinstance(experiment.loss, Taught):
+            experiment.loss.check_teacher(dimension if experiment.kind is ModelKind.embedder else None)
 
     @abstractmethod
     def build_model(self) -> Any:
@@ -76,8 +84,25 @@ class Kind(ABC):
         """The loss around the model."""
 
     @abstractmethod
-    def training_data(self, train: Split) -> dict[str, Dataset]:
-        """The training rows in the columns that the loss takes: one data set, or one for each direction."""
+    def examples(self, train: Split) -> dict[str, Examples]:
+        """The training rows in the form that the loss takes: one set of them, or one for each direction.
+
+        Raises `ConfigError` for labels that the loss cannot take.
+        """
+
+    def training_data(
+        self, examples: dict[str, Examples], model: BaseModel, encoder: Encoder, phase: Phase
+    ) -> dict[str, Dataset]:
+        """The examples as data sets, with a teacher's labels where the loss of `model` learns from one."""
+        loss = self.experiment.loss
+        if isinstance(loss, Taught):
+            with phase("teacher"):
+                folder = Path(self.experiment.output_root) / ".cache"
+                size = model.get_embedding_dimension() if isinstance(model, SentenceTransformer) else None
+                teacher = Teacher(loss, size, encoder, self.experiment.evaluation.num_tokens, folder)
+                for of_direction in examples.values():
+                    loss.teach(of_direction, teacher)
+        return {name: of_direction.dataset() for name, of_direction in examples.items()}
 
     def batch_size(self, facts: ModelFacts) -> int:
         """Inputs that are evaluated at once."""
@@ -93,6 +118,7 @@ class Embedder(Kind):
     workers_preprocess = True
 
     def check(self) -> None:
+        super().check()
         dimension = self.experiment.model.embedding_dimension()
         if dimension is not None:
             self.experiment.dims.sizes(dimension)
@@ -110,8 +136,10 @@ class Embedder(Kind):
     def build_loss(self, model: SentenceTransformer) -> nn.Module:
         return self.experiment.dims.wrap(model, self.experiment.loss.build(model))
 
-    def training_data(self, train: Split) -> dict[str, Dataset]:
-        return {"train": training_columns(train)}
+    def examples(self, train: Split) -> dict[str, Examples]:
+        loss = self.experiment.loss
+        loss.check_labels(train)
+        return {"train": training_examples(train, loss.rows)}
 
 
 class MultiVector(Embedder):
@@ -132,9 +160,6 @@ class Reranker(Kind):
     def arguments(self) -> dict[str, Any]:
         return {"prompts": self.experiment.reranking.trained_prompts}
 
-    def check(self) -> None:
-        self.experiment.model.embedding_dimension()  # reaches for the checkpoint
-
     def build_model(self) -> CrossEncoder:
         assert self.experiment.reranker_arch is not None
         prompts = self.experiment.reranking.trained_prompts
@@ -150,11 +175,12 @@ class Reranker(Kind):
     def build_loss(self, model: CrossEncoder) -> nn.Module:
         return self.experiment.loss.build(model)
 
-    def training_data(self, train: Split) -> dict[str, Dataset]:
+    def examples(self, train: Split) -> dict[str, Examples]:
         reranking, loss = self.experiment.reranking, self.experiment.loss
+        loss.check_labels(train)
         return {
-            direction.value: reranking_columns(
-                train, direction, loss.rows, reranking.num_sampled_negatives, self.experiment.seed
+            direction.value: training_examples(
+                train, loss.rows, direction, reranking.num_sampled_negatives, self.experiment.seed
             )
             for direction in reranking.directions
         }

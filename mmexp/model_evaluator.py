@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,10 +17,8 @@ from mmexp.report import Report
 if TYPE_CHECKING:
     import torch
 
-    from mmexp.baseline_cache import BaselineCache
     from mmexp.encode import Encoder
-
-log = logging.getLogger(__name__)
+    from mmexp.output_cache import OutputCache
 
 Phase = Callable[[str], AbstractContextManager[None]]
 AReport = TypeVar("AReport", bound=Report)
@@ -63,24 +60,19 @@ class ModelEvaluator(BaseEvaluator, ABC, Generic[AReport]):
         self.store_metrics_in_model_card_data(model, dict(report.full), epoch, steps)
         return self.flat(report)
 
-    def evaluate(self, model: Any, cache: BaselineCache | None = None) -> AReport:
+    def evaluate(self, model: Any, cache: OutputCache | None = None) -> AReport:
         """Compute what the metrics need, or find it for these very weights again, and report."""
         checksum = weights_checksum(model)
         if self._last is None or self._last[0] != checksum:
             self._last = checksum, self.report(model, self._found_or_computed(model, checksum, cache))
         return self._last[1]
 
-    def _found_or_computed(self, model: Any, checksum: str, cache: BaselineCache | None) -> dict[str, torch.Tensor]:
+    def _found_or_computed(self, model: Any, checksum: str, cache: OutputCache | None) -> dict[str, torch.Tensor]:
         if cache is None:
             return self.compute(model)
         key = cache.key(model, checksum, self.encoder, **self.key_parts(model))
-        found = cache.find(key)
-        if found is not None:
-            log.info("baseline: found the %s of this model and data in %s", self.outputs, cache.file(key))
-            return found
-        computed = self.compute(model)
-        cache.keep(key, computed)
-        return computed
+        what = f"the {self.outputs} of this model and data"
+        return cache.find_or_compute(key, lambda: self.compute(model), what)
 
     @abstractmethod
     def compute(self, model: Any) -> dict[str, torch.Tensor]:
@@ -88,7 +80,7 @@ class ModelEvaluator(BaseEvaluator, ABC, Generic[AReport]):
 
     @abstractmethod
     def key_parts(self, model: Any) -> dict[str, Any]:
-        """What `compute` depends on beside weights and data, for `BaselineCache.key`; `samples` among it."""
+        """What `compute` depends on beside weights and data, for `OutputCache.key`; `samples` among it."""
 
     @abstractmethod
     def report(self, model: Any, computed: dict[str, torch.Tensor]) -> AReport:

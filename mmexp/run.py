@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from transformers import set_seed
 
 from mmexp.arguments import check_batch_size, training_arguments
-from mmexp.baseline_cache import BaselineCache
 from mmexp.encode import Encoder
 from mmexp.evaluate import DimReport
 from mmexp.experiment import Experiment, Task
@@ -18,6 +17,7 @@ from mmexp.figures import plot
 from mmexp.fit import fit
 from mmexp.kinds import kind_of
 from mmexp.models.facts import check_modalities, model_facts
+from mmexp.output_cache import OutputCache
 from mmexp.record import Record
 from mmexp.save import peak_memory_bytes, push_model, save_model
 from mmexp.tuning import Tuning
@@ -37,8 +37,8 @@ def run(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
         args = training_arguments(experiment, kind, run_dir)
         set_seed(experiment.seed)
         data = experiment.data.build(experiment.seed)
-        if experiment.task is Task.train:
-            check_batch_size(args, data.train)
+        examples = kind.examples(data.train) if experiment.task is Task.train else {}
+        check_batch_size(args, examples)
         kind.check()
 
         # 2. The model, and what will measure it: at every embedding size, or in every direction
@@ -60,7 +60,7 @@ def run(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
 
         # 3. Baseline: the model as it is
         cache = (
-            BaselineCache(Path(experiment.output_root) / ".cache", fingerprint)
+            OutputCache(Path(experiment.output_root) / ".cache", fingerprint)
             if experiment.evaluation.reuse_baseline
             else None
         )
@@ -74,7 +74,8 @@ def run(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
         record.note(trainable_parameters=tuning.apply(args, run_dir / "base"))
         loss = kind.build_loss(model)
         with record.phase("train"):
-            throughput = fit(kind, args, model, loss, kind.training_data(data.train), evaluator, record)
+            datasets = kind.training_data(examples, model, encoder, record.phase)
+            throughput = fit(kind, args, model, loss, datasets, evaluator, record)
 
         # 5. Final: the same measurement again, and the model
         with record.phase("evaluation"):

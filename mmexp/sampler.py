@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class NoDuplicateIds(DefaultBatchSampler):
     """Greedy batches over a shuffled epoch; a row that would repeat a query or page waits for a later batch.
 
-    It takes a `training_columns` data set and reads its ids only, so no page is decoded. Every row comes once
+    It takes the data set of `Examples` and reads its ids only, so no page is decoded. Every row comes once
     an epoch. Batches are the same as those of the library's NoDuplicatesBatchSampler for the same seed, as
     long as equal ids mean equal content; `len()` differs: here it is the number of batches that come.
 

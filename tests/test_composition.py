@@ -17,6 +17,7 @@ from mmexp.__main__ import CONF, arrange
 from mmexp.experiment import Experiment, register, to_experiment
 from mmexp.schema import ConfigError
 from mmexp.sweep_names import member_name
+from tests.loss_options import LOSSES, MULTI_VECTOR_LOSSES, RERANKER_LOSSES, with_what_it_needs
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "local")
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
@@ -29,17 +30,15 @@ REQUIRED = {
     ("experiment", "two_stage"): ["model.checkpoint=x", "two_stage.reranker.checkpoint=y"],
     ("experiment", "two_stage_tiny"): ["model.checkpoint=x", "two_stage.reranker.checkpoint=y"],
     ("model", "hub"): ["model.checkpoint=x"],
-    ("loss", "cosent"): ["data=hub_columns", "data.path=x", "data.label_column=score"],
 }
 
 
-ARCH = ["reranker_arch=any_to_any"]
-RERANKER_LOSSES = ["binary_cross_entropy", "reranker_mnrl", "reranker_cached_mnrl", "lambda", "list_net", "plist_mle"]
-REQUIRED |= {("loss", loss): ARCH for loss in RERANKER_LOSSES}
-REQUIRED |= {
-    ("loss", loss): ["embedder_arch=multi_vector"] for loss in ("multi_vector_mnrl", "multi_vector_cached_mnrl")
-}
-REQUIRED[("embedder_arch", "multi_vector")] = ["loss=multi_vector_mnrl"]
+REQUIRED |= {("loss", loss): with_what_it_needs(loss, Path("x"), Path("x"))[1:] for loss in LOSSES}
+for loss in RERANKER_LOSSES:
+    REQUIRED["loss", loss].append("reranker_arch=any_to_any")
+for loss in MULTI_VECTOR_LOSSES:
+    REQUIRED["loss", loss].append("embedder_arch=multi_vector")
+REQUIRED["embedder_arch", "multi_vector"] = ["loss=multi_vector_mnrl"]
 REQUIRED |= {(group, option): ["loss=list_net"] for group, option in OPTIONS if group == "reranker_arch"}
 
 

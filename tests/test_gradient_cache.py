@@ -7,7 +7,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss, MatryoshkaLoss
 
-from mmexp.gradient_cache import OnceIfItFits, num_tokens
+from mmexp.gradient_cache import CachedMnrlOnceIfItFits, num_tokens
 from mmexp.models.tiny_vlm import TinyVlm
 
 TEXTS = [["a b", "c", "d e f"], ["b a", "c d e", "f"], ["g", "h", "i j"]]
@@ -40,7 +40,7 @@ def test_losses_and_gradients_are_those_of_the_librarys_cached_loss(model, monke
     calls = []
     forward = model.forward
     monkeypatch.setattr(model, "forward", lambda *args, **kwargs: calls.append(1) or forward(*args, **kwargs))
-    found, gradients = loss_and_gradients(model, wrapped(OnceIfItFits(model, mini_batch_num_tokens=budget)))
+    found, gradients = loss_and_gradients(model, wrapped(CachedMnrlOnceIfItFits(model, mini_batch_num_tokens=budget)))
     assert len(calls) == passes  # one for each column, or two for each of nine inputs
     assert found == pytest.approx(expected, rel=1e-5)
     assert gradients.keys() == expected_gradients.keys()
@@ -50,7 +50,8 @@ def test_losses_and_gradients_are_those_of_the_librarys_cached_loss(model, monke
 
 def test_evaluating_the_loss_needs_no_gradients(model):
     with torch.no_grad():
-        value = OnceIfItFits(model, mini_batch_num_tokens=10_000)([dict(model.preprocess(c)) for c in TEXTS], None)
+        loss = CachedMnrlOnceIfItFits(model, mini_batch_num_tokens=10_000)
+        value = loss([dict(model.preprocess(column)) for column in TEXTS], None)
     assert value.item() > 0
     assert not value.requires_grad
 

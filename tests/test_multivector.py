@@ -14,7 +14,7 @@ from sentence_transformers.multi_vector_encoder.evaluation import MultiVectorInf
 
 from mmexp.__main__ import CONF
 from mmexp.data.made_up_pages import MadeUpPages
-from mmexp.data.training import training_columns
+from mmexp.data.pairs import Rows, training_examples
 from mmexp.embedder_archs.multi_vector import MultiVector, MultiVectorSimilarity
 from mmexp.encode import Encoder
 from mmexp.experiment import register, to_experiment
@@ -26,6 +26,7 @@ from mmexp.models.tiny_vlm import TinyVlm, write_checkpoint
 from mmexp.multi_vector import MultiVectorEvaluator
 from mmexp.schema import ConfigError
 from tests.conftest import page
+from tests.loss_options import MULTI_VECTOR_LOSSES
 from tests.test_run import QUICK, SMALL, experiment_of, losses_of, run_in
 
 PAGES = ["data.num_train_pages=20", "data.num_eval_pages=10"]
@@ -110,7 +111,7 @@ def test_every_metric_equals_that_of_the_librarys_evaluator(checkpoint, arch):
     assert report.full["bytes_per_document"] == np.mean(lengths) * 128 * 4
 
 
-@pytest.mark.parametrize("loss", ["multi_vector_mnrl", "multi_vector_cached_mnrl"])
+@pytest.mark.parametrize("loss", MULTI_VECTOR_LOSSES)
 def test_every_loss_trains_a_model_that_is_loaded_again_as_it_was_saved(loss, tmp_path):
     overrides = ["+experiment=multivector_tiny", f"loss={loss}", *SMALL, *QUICK, *PAGES]
     trained = run_in(tmp_path / "train", *overrides, "embedder_arch.dimension=16", "embedder_arch.pool_factor=2")
@@ -135,10 +136,11 @@ def test_every_loss_trains_a_model_that_is_loaded_again_as_it_was_saved(loss, tm
 
 def test_the_cached_loss_equals_the_loss_without_a_cache_cut_or_not(checkpoint):
     model = built(checkpoint)
-    rows = training_columns(MadeUpPages(num_train_pages=20, num_eval_pages=5).build(seed=0).train)[:4]
+    train = MadeUpPages(num_train_pages=20, num_eval_pages=5).build(seed=0).train
+    rows = training_examples(train, Rows.columns).dataset()[:4]
     gradients, values = [], []
     for loss in (
-        MultiVectorMnrl(score_mini_batch_size=None),
+        MultiVectorMnrl(score_mini_batch_size=64),
         MultiVectorCachedMnrl(mini_batch_size=1),
         MultiVectorCachedMnrl(mini_batch_num_tokens=80),
         MultiVectorCachedMnrl(mini_batch_num_tokens=4096),

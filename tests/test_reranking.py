@@ -14,9 +14,8 @@ from pyarrow import parquet
 from sentence_transformers import CrossEncoder
 
 from mmexp.data.made_up_pages import MadeUpPages
-from mmexp.data.pairs import Direction, Rows, judged, reranking_columns
+from mmexp.data.pairs import Direction, Rows, judged, training_examples
 from mmexp.losses.reranker_losses import BinaryCrossEntropy
-from mmexp.model_kind import ModelKind
 from mmexp.models.hub import HubModel
 from mmexp.models.tiny_vlm import TinyVlm, write_checkpoint
 from mmexp.reranker_archs.any_to_any import AnyToAny
@@ -26,7 +25,8 @@ from mmexp.reranking import draw_candidates
 from mmexp.reranking_settings import Reranking
 from mmexp.schema import ConfigError
 from tests.conftest import page, write_config, write_readme
-from tests.test_run import QUICK, SMALL, experiment_of, losses_of, run_in
+from tests.loss_options import RERANKER_LOSSES, with_what_it_needs
+from tests.test_run import QUICK, SMALL, evaluated_again, experiment_of, losses_of, run_in
 
 ARCHS = ["any_to_any", "feature_extraction"]
 
@@ -81,7 +81,7 @@ def test_losses_and_metrics_equal_those_of_the_published_form(checkpoint, vdr_co
     data = experiment.data.build(5)
     pairs, samples = {}, {}
     for name in directions:
-        pairs[name] = materialised(reranking_columns(data.train, Direction(name), Rows.pairs, 2, seed=5))
+        pairs[name] = materialised(training_examples(data.train, Rows.pairs, Direction(name), 2, seed=5).dataset())
         view = judged(data.evaluation, Direction(name))
         samples[name] = [
             {
@@ -122,33 +122,14 @@ def test_untrained_feature_extraction_scores_as_the_logits_of_a_tied_head_do(che
     assert any("lm_head" in name or "embed_tokens" in name for name in names)
 
 
-RERANKER_LOSSES = ["binary_cross_entropy", "reranker_mnrl", "reranker_cached_mnrl", "lambda", "list_net", "plist_mle"]
-
-
-def test_every_loss_for_rerankers_is_tested():
-    from hydra.core.config_store import ConfigStore
-    from omegaconf import OmegaConf
-
-    from mmexp.experiment import register
-
-    register()
-    schemas = ConfigStore.instance().repo["schema"]["loss"]
-    of_rerankers = {
-        name.removesuffix(".yaml")
-        for name, it in schemas.items()
-        if OmegaConf.get_type(it.node).trains is ModelKind.reranker
-    }
-    assert of_rerankers == set(RERANKER_LOSSES)
-
-
 @pytest.mark.parametrize("loss", RERANKER_LOSSES)
-def test_every_loss_trains_a_reranker_that_is_loaded_again_as_it_was_saved(loss, tmp_path):
+def test_every_loss_trains_a_reranker_that_is_loaded_again_as_it_was_saved(loss, checkpoint, tmp_path):
     arch = ARCHS[RERANKER_LOSSES.index(loss) % 2]
     run = tmp_path / "train"
     overrides = [
         "+experiment=reranker_tiny",
         f"reranker_arch={arch}",
-        f"loss={loss}",
+        *with_what_it_needs(loss, teacher=checkpoint, labelled=Path()),
         *SMALL,
         *QUICK,
         "data.num_train_pages=20",
@@ -163,14 +144,7 @@ def test_every_loss_trains_a_reranker_that_is_loaded_again_as_it_was_saved(loss,
     assert np.mean([row["ndcg@10"] for row in per_query]) == pytest.approx(result["final"]["ndcg@10"])
     assert (run / "run" / "ndcg_by_direction.png").stat().st_size > 0
 
-    again = run_in(
-        tmp_path / "again",
-        *(o for o in overrides if not o.startswith(("model.", "trainer."))),
-        "task=evaluate",
-        "model=hub",
-        f"model.checkpoint={run / 'run' / 'model'}",
-        "trainer.bf16=false",
-    )
+    again = evaluated_again(tmp_path / "again", run / "run", overrides)
     assert again["final"] == pytest.approx(result["final"], abs=1e-6)
     assert again["baseline"] is None
 
@@ -256,7 +230,7 @@ def split():
 @pytest.mark.parametrize("direction", [Direction.text_to_image, Direction.image_to_text])
 def test_negatives_are_drawn_from_the_whole_split_by_the_seed_and_answer_nothing(split, direction):
     view = judged(split, direction)
-    rows = reranking_columns(split, direction, Rows.lists, 30, seed=1).with_format("arrow")[:].to_pylist()
+    rows = training_examples(split, Rows.lists, direction, 30, seed=1).dataset().with_format("arrow")[:].to_pylist()
     hard = 0 if direction is Direction.image_to_text else 2
     drawn = set()
     for row, example in zip(rows, view.examples, strict=True):
@@ -268,20 +242,18 @@ def test_negatives_are_drawn_from_the_whole_split_by_the_seed_and_answer_nothing
         assert row["labels"] == [1] + [0] * len(negatives)
         drawn.update(negatives)
     assert drawn == set(view.pool)
-    again = reranking_columns(split, direction, Rows.lists, 30, seed=1).with_format("arrow")[:].to_pylist()
-    other = reranking_columns(split, direction, Rows.lists, 30, seed=2).with_format("arrow")[:].to_pylist()
+    again = training_examples(split, Rows.lists, direction, 30, seed=1).dataset().with_format("arrow")[:].to_pylist()
+    other = training_examples(split, Rows.lists, direction, 30, seed=2).dataset().with_format("arrow")[:].to_pylist()
     assert again == rows != other
 
 
 def test_all_negatives_are_taken_where_there_are_fewer_than_asked_for(split):
-    [first, *_] = (
-        reranking_columns(split, Direction.text_to_image, Rows.lists, 1000, seed=1).with_format("arrow")[:1].to_pylist()
-    )
-    assert len(first["documents"]) == len(split.corpus)
+    examples = training_examples(split, Rows.lists, Direction.text_to_image, 1000, seed=1)
+    assert len(examples.columns["documents"][0]) == len(split.corpus)
 
 
 def test_pairs_are_one_to_n_with_the_page_on_the_side_of_the_direction(split):
-    pairs = reranking_columns(split, Direction.image_to_text, Rows.pairs, 4, seed=1)
+    pairs = training_examples(split, Rows.pairs, Direction.image_to_text, 4, seed=1).dataset()
     assert len(pairs) == 5 * len(split.rows)
     assert sum(pairs.with_format("arrow")[:].column("label").to_pylist()) == len(split.rows)
     first = pairs[0]
@@ -345,7 +317,10 @@ def test_a_template_that_cannot_be_extended_is_refused():
         (["loss=cached_mnrl"], "CachedMnrl is a loss for embedders"),
         (["~reranker_arch"], "Lambda is a loss for rerankers"),
         (["dims=halves"], "a reranker has no embedding to cut"),
-        (["reranking.num_sampled_negatives=0", "data.num_negatives=0"], "learns to say yes"),
+        (
+            ["reranking.num_sampled_negatives=0", "data.num_negatives=0"],
+            "tells a page from its negatives",
+        ),
         (["reranking.num_eval_negatives=0"], "reranking.num_eval_negatives=0 is below 1"),
     ],
 )

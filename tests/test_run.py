@@ -46,6 +46,18 @@ def run_in(folder: Path, *overrides: str) -> dict:
     return json.loads((run_dir / "result.json").read_text())
 
 
+def evaluated_again(folder: Path, run_dir: Path, overrides: list[str]) -> dict:
+    """result.json of evaluating the model that a run has saved, loaded from its folder."""
+    return run_in(
+        folder,
+        *(override for override in overrides if not override.startswith(("model.", "trainer."))),
+        "task=evaluate",
+        "model=hub",
+        f"model.checkpoint={run_dir / 'model'}",
+        "trainer.bf16=false",
+    )
+
+
 def rows_of(run_dir: Path) -> list[dict]:
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 

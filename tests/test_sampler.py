@@ -6,8 +6,8 @@ from datasets import Dataset
 from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
 
 from mmexp.data.cells import Cells, Values
+from mmexp.data.pairs import training_examples
 from mmexp.data.splits import Row, Split
-from mmexp.data.training import training_columns
 from mmexp.sampler import NoDuplicateIds
 
 
@@ -41,7 +41,7 @@ def _positive_and_negative(draw: random.Random, num_documents: int) -> tuple[int
 
 
 def sampler(rows: list[Row], num_documents: int, batch_size: int, **options) -> NoDuplicateIds:
-    dataset = training_columns(split(rows, num_documents))
+    dataset = training_examples(split(rows, num_documents)).dataset()
     return NoDuplicateIds(dataset, batch_size, **{"drop_last": False, "seed": 7, **options})
 
 

@@ -7,6 +7,7 @@ nothing is stored twice, and duplicates are found by id, never by decoding a pag
     cells.py         what a query or a page is before it is decoded; which cells are the same
     reduced_jpeg.py  JPEG pages decoded at a fraction of their size
     splits.py        rows, splits, and what every source shares: limits, hold-out by document, bad pages
+    negatives.py     hard negatives from a file of ids, as mining writes it
     training.py      a split as the columns (query, positive, negative_0, ...) that the library trains on
     the rest         one source per module
 """
@@ -17,6 +18,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
 
+from mmexp.data.negatives import MinedNegatives
 from mmexp.data.reduced_jpeg import ReducedJpeg
 from mmexp.data.splits import RetrievalData, Split, finish_splits, hold_out_documents, merge_duplicates
 from mmexp.schema import ConfigError
@@ -33,6 +35,10 @@ class Data(ABC):
 
     num_negatives: int = 1
     """Hard negatives per query in training: 0 to all that the data has. The evaluation corpus always holds all."""
+
+    negatives: str | None = None
+    """A negatives.parquet of `python -m mmexp.mine`: its pages, the highest scores first, take the place of the hard
+    negatives of the training rows. null: those that the data has."""
 
     on_bad_page: OnBadPage = OnBadPage.error
     """A page that cannot be decoded: stop and name it, or leave out the rows that need it and count it in result.json.
@@ -78,6 +84,7 @@ class Data(ABC):
 
         Raises `ConfigError` where the source lacks what was asked of it.
         """
+        mined = None if self.negatives is None else MinedNegatives(self.negatives)
         train, evaluation = self.read(seed)
         if self.jpeg_pixels is not None:
             for split in filter(None, (train, evaluation)):
@@ -87,6 +94,8 @@ class Data(ABC):
             train, evaluation = hold_out_documents(train, self.num_held_out(train), seed)
         elif self.deduplicate_corpus:
             evaluation = merge_duplicates(evaluation)
+        if mined is not None:
+            train = mined.replace_negatives(train, evaluation)
         return finish_splits(
             train,
             evaluation,

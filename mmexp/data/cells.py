@@ -48,6 +48,10 @@ class Cells(ABC):
         """The number of encoded bytes, found without reading them where the source allows."""
         return len(self.encoded(index))
 
+    def source(self, index: int) -> str:
+        """The document that the cell is a page of; its own id where the source of the data knows of none."""
+        return self.ids[index]
+
     def digest(self, index: int) -> str:
         """128 bits of xxhash over the encoded bytes, as 32 hexadecimal digits: quick, not meant against an attacker."""
         import xxhash
@@ -88,6 +92,10 @@ class Joined(Cells):
     def size(self, index: int) -> int:
         part, inner = self._places[index]
         return part.size(inner)
+
+    def source(self, index: int) -> str:
+        part, inner = self._places[index]
+        return part.source(inner)
 
 
 def first_of_each(cells: Cells, indices: Iterable[int]) -> dict[int, int]:

@@ -99,8 +99,12 @@ class FolderPages(Cells):
         return f"page {number} of {_file_digest(file)} at {self.pdf_longest_side}".encode()
 
     def size(self, index: int) -> int:
-        file, number = self._pages[self.ids[index]]
-        return file.stat().st_size if number is None else len(self.encoded(index))
+        """Of the file that holds the page."""
+        return self._pages[self.ids[index]][0].stat().st_size
+
+    def source(self, index: int) -> str:
+        """The file that holds the page: the pages of a PDF are of one document."""
+        return self._pages[self.ids[index]][0].name
 
 
 def _pages_of(file: Path) -> dict[str, tuple[Path, int | None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from omegaconf import MISSING
 from mmexp.data import Data
 from mmexp.data.hub import ColumnCells, open_dataset, require_columns, text_ids
 from mmexp.data.splits import Row, Split, check_share, share_of_queries
-from mmexp.schema import schema
+from mmexp.schema import ConfigError, schema
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -55,7 +56,11 @@ class HubColumns(Data):
     """Pattern of the columns with hard negatives, numbered from 0, as many as the data set has."""
 
     label_column: str | None = None
-    """Column with a label or score of (query, page), for losses that take one."""
+    """Column with a label (0 or 1) or a score of (query, page), for losses that take one, such as contrastive,
+    binary_cross_entropy and cosent. Rows are pairs then, without negatives."""
+
+    relevant_label: float = 0.5
+    """In evaluation, a page answers its query where its label is at least this."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,17 +88,20 @@ class HubColumns(Data):
         documents = ColumnCells(dataset, places, [f"{name}/{row}/{column}" for column, row in places])
         query_places = [(self.query_column, row) for row in range(num_rows)]
         queries = ColumnCells(dataset, query_places, text_ids(name, range(num_rows)))
-        labels = dataset.select_columns([self.label_column])[:][self.label_column] if self.label_column else None
-        rows = [
-            Row(
-                query=row,
-                positive=row,
-                negatives=[num_rows * n + row for n in range(1, len(pages))],
-                label=labels[row] if labels else None,
-            )
-            for row in range(num_rows)
-        ]
+        rows = [Row(row, row, [num_rows * n + row for n in range(1, len(pages))]) for row in range(num_rows)]
+        if self.label_column is not None:
+            for row, label in zip(rows, dataset.select_columns([self.label_column])[:][self.label_column], strict=True):
+                row.label = self._number(label, f"row {row.query} of {self.path} ({name})")
+                row.relevant = row.label >= self.relevant_label
         return Split(queries, documents, rows)
+
+    def _number(self, label: object, where: str) -> float:
+        if not isinstance(label, int | float) or math.isnan(label):
+            raise ConfigError(
+                f"{where} has the label {label!r} in data.label_column={self.label_column}, which is no number. Repair "
+                "it, or name another column."
+            )
+        return float(label)
 
     def _negative_columns(self, dataset: Dataset) -> list[str]:
         columns: list[str] = []

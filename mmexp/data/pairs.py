@@ -1,19 +1,16 @@
-"""A split as a reranker sees it: in a direction, with documents to tell the positive from, as pairs or as lists."""
+"""A split as a loss sees it: in a direction, with documents to tell the positive from, in columns, pairs or lists."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmexp.data.cells import Cells
 from mmexp.data.splits import Split
-from mmexp.data.training import Resolve
-
-if TYPE_CHECKING:
-    from datasets import Dataset
+from mmexp.data.training import Examples
 
 
 class Direction(Enum):
@@ -26,11 +23,12 @@ class Direction(Enum):
 
 @dataclass
 class Example:
-    """A query with one document that answers it and some that do not, as indices."""
+    """A query with one document that answers it and some that do not, or with a label of the data, as indices."""
 
     query: int
     positive: int
     negatives: list[int]
+    label: float | None = None
 
 
 @dataclass
@@ -40,7 +38,7 @@ class Judged:
     queries: Cells
     documents: Cells
     relevant: dict[int, set[int]]
-    """For every query, the documents that answer it."""
+    """For every query that has an answer, the documents that answer it."""
 
     examples: list[Example]
     """(query, positive, hard negatives), a row each."""
@@ -54,7 +52,7 @@ class Judged:
         All that there are, where there are fewer. A page that occurs twice is one document, so none of these is the
         positive's duplicate.
         """
-        excluded = self.relevant[query].union(besides)
+        excluded = self.relevant.get(query, set()).union(besides)
         drawn = generator.sample(self.pool, min(len(self.pool), count + len(excluded)))
         return [document for document in drawn if document not in excluded][:count]
 
@@ -62,20 +60,21 @@ class Judged:
 def judged(split: Split, direction: Direction) -> Judged:
     """`split` in a direction. Hard negatives are documents, so `image_to_text`, which ranks queries, has none."""
     if direction is not Direction.image_to_text:
-        examples = [Example(row.query, row.positive, row.negatives) for row in split.rows]
+        examples = [Example(row.query, row.positive, row.negatives, row.label) for row in split.rows]
         return Judged(split.queries, split.documents, split.relevant, examples, split.corpus)
     asked: dict[int, set[int]] = {}
     for row in split.rows:
-        asked.setdefault(row.positive, set()).add(row.query)
-    examples = [Example(row.positive, row.query, []) for row in split.rows]
-    return Judged(split.documents, split.queries, asked, examples, list(split.relevant))
+        if row.relevant:
+            asked.setdefault(row.positive, set()).add(row.query)
+    examples = [Example(row.positive, row.query, [], row.label) for row in split.rows]
+    return Judged(split.documents, split.queries, asked, examples, split.asked)
 
 
 class Rows(Enum):
     """The form in which a loss takes its examples."""
 
     pairs = "pairs"
-    """(query, document, label of 1 or 0), a row for every pair."""
+    """(query, document, label), a row for every pair: the data's label, or 1 for the positive and 0 for negatives."""
 
     lists = "lists"
     """(query, documents, labels), a row for every positive."""
@@ -84,34 +83,35 @@ class Rows(Enum):
     """(query, positive, negative_0, ..., negative_{n-1}), a row for every positive."""
 
 
-def reranking_columns(split: Split, direction: Direction, rows: Rows, num_sampled: int, seed: int) -> Dataset:
-    """The examples of one direction as a lazily resolved data set, each with `num_sampled` negatives drawn by `seed`.
+def training_examples(
+    split: Split,
+    rows: Rows = Rows.columns,
+    direction: Direction = Direction.text_to_image,
+    num_sampled: int = 0,
+    seed: int = 0,
+) -> Examples:
+    """The examples of one direction, each with `num_sampled` negatives drawn by `seed` beside its hard ones.
 
     Only indices are stored: a page that is drawn a hundred times is in memory no more often than one that is not.
     """
-    from datasets import Dataset
-
     view = judged(split, direction)
     generator = random.Random(f"{seed} {direction.value}")
     examples = [
-        Example(
-            example.query,
-            example.positive,
-            example.negatives + view.sample_negatives(example.query, num_sampled, generator, besides=example.negatives),
+        replace(
+            example,
+            negatives=example.negatives
+            + view.sample_negatives(example.query, num_sampled, generator, besides=example.negatives),
         )
         for example in view.examples
     ]
-    dataset = Dataset.from_dict(COLUMNS[rows](examples))
-    dataset.set_transform(Resolve(view.queries, view.documents))
-    return dataset
+    return Examples(COLUMNS[rows](examples), view.queries, view.documents, direction.value)
 
 
 def _pairs(examples: list[Example]) -> dict[str, list[Any]]:
-    rows = [
-        (example.query, document, int(n == 0))
-        for example in examples
-        for n, document in enumerate([example.positive, *example.negatives])
-    ]
+    rows: list[tuple[int, int, float]] = []
+    for example in examples:
+        rows.append((example.query, example.positive, 1 if example.label is None else example.label))
+        rows += [(example.query, negative, 0) for negative in example.negatives]
     query, document, label = (list(column) for column in zip(*rows, strict=True))
     return {"query": query, "document": document, "label": label}
 

@@ -38,6 +38,9 @@ class ReducedJpeg(Cells):
     def size(self, index: int) -> int:
         return self.cells.size(index)
 
+    def source(self, index: int) -> str:
+        return self.cells.source(index)
+
     def digest(self, index: int) -> str:
         """Another than that of the page decoded whole: the model sees slightly other pixels."""
         return f"{self.cells.digest(index)}@{self.num_pixels}"

@@ -21,8 +21,12 @@ class Row:
 
     query: int
     positive: int
+    """The document that answers the query; one that does not, where `relevant` is false."""
     negatives: list[int]
     label: float | None = None
+    """The data's own label or score of (query, positive)."""
+    relevant: bool = True
+    """Whether the document answers the query: where there are labels, they say so."""
 
 
 @dataclass
@@ -35,11 +39,17 @@ class Split:
 
     @property
     def relevant(self) -> dict[int, set[int]]:
-        """For every query that a row asks, the documents that answer it: {query index: {document index}}."""
+        """For every query that has an answer, the documents that answer it: {query index: {document index}}."""
         relevant: dict[int, set[int]] = {}
         for row in self.rows:
-            relevant.setdefault(row.query, set()).add(row.positive)
+            if row.relevant:
+                relevant.setdefault(row.query, set()).add(row.positive)
         return relevant
+
+    @property
+    def asked(self) -> list[int]:
+        """The queries that the rows name, each once, in the order of the rows."""
+        return list(dict.fromkeys(row.query for row in self.rows))
 
     @property
     def corpus(self) -> list[int]:
@@ -82,7 +92,7 @@ def merge_duplicates(split: Split) -> Split:
     A row's negatives lose what is its query's positive, here or in another row, and what they hold twice.
     """
     documents = first_of_each(split.documents, split.corpus)
-    queries = first_of_each(split.queries, split.relevant)
+    queries = first_of_each(split.queries, split.asked)
     rows = [
         replace(
             row,
@@ -95,7 +105,7 @@ def merge_duplicates(split: Split) -> Split:
     merged = replace(split, rows=rows)
     relevant = merged.relevant
     for row in rows:
-        row.negatives = [negative for negative in row.negatives if negative not in relevant[row.query]]
+        row.negatives = [negative for negative in row.negatives if negative not in relevant.get(row.query, ())]
     return merged
 
 
@@ -114,11 +124,13 @@ def hold_out_documents(split: Split, num_queries: int, seed: int) -> tuple[Split
     """Split by document into (train, evaluation): no page that answers an evaluation query is seen in training.
 
     Documents are drawn in a random order until `num_queries` queries are held out (all queries of a page go
-    together). Held-out pages are also taken out of the negatives of the training rows.
+    together, and with a query the documents that its labels say do not answer it). Held-out pages are also taken out of
+    the negatives of the training rows.
     """
     rows_of: dict[int, list[Row]] = {}
     for row in split.rows:
-        rows_of.setdefault(row.positive, []).append(row)
+        if row.relevant:
+            rows_of.setdefault(row.positive, []).append(row)
     documents = list(rows_of)
     random.Random(seed).shuffle(documents)
     held_out: set[int] = set()
@@ -128,7 +140,7 @@ def hold_out_documents(split: Split, num_queries: int, seed: int) -> tuple[Split
             break
         held_out.add(document)
         queries.update(row.query for row in rows_of[document])
-    evaluation = [row for row in split.rows if row.positive in held_out]
+    evaluation = [row for row in split.rows if row.query in queries and (row.positive in held_out or not row.relevant)]
     train = [
         replace(row, negatives=[negative for negative in row.negatives if negative not in held_out])
         for row in split.rows
@@ -148,8 +160,9 @@ def finish_splits(
     skip_bad_pages: bool,
 ) -> RetrievalData:
     """Apply what `Data` says to the splits of any source."""
-    queries = list(evaluation.relevant)[:max_eval_queries]
-    evaluation = replace(evaluation, rows=[row for row in evaluation.rows if row.query in set(queries)])
+    if max_eval_queries is not None:
+        queries = set(list(evaluation.relevant)[:max_eval_queries])
+        evaluation = replace(evaluation, rows=[row for row in evaluation.rows if row.query in queries])
     skipped: list[str] = []
     if check_pages:
         train, bad_in_train = without_bad_pages(train, num_negatives, skip_bad_pages)
@@ -157,8 +170,10 @@ def finish_splits(
         skipped = sorted(bad_in_train | bad_in_evaluation)
     train = with_num_negatives(train, num_negatives)
     train = replace(train, rows=train.rows[:max_train_rows])
-    if not evaluation.rows:
-        raise ConfigError("the evaluation split has no query with a page. Check data.path and its evaluation rows.")
+    if not evaluation.relevant:
+        raise ConfigError(
+            "the evaluation split has no query with a page that answers it. Check data.path and its evaluation rows."
+        )
     return RetrievalData(train, evaluation, skipped)
 
 

@@ -1,16 +1,17 @@
-"""A split as the columns that the library trains on: query, positive, negative_0 ... negative_{n-1}[, label].
+"""Examples: rows of indices in the columns that a loss takes, resolved when the library asks for a batch.
 
-The data set holds nothing but indices. Its transform reads the cells of a batch when the batch is asked for,
-which is in a data loader's worker process.
+Nothing but indices and labels is stored. The cells of a batch are read when the batch is asked for, which is in a data
+loader's worker process.
 """
 
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmexp.data.cells import Cells
-from mmexp.data.splits import Split
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -18,41 +19,55 @@ if TYPE_CHECKING:
 # Under these names the library looks for labels; their cells are values, not indices.
 LABEL_COLUMNS = ("label", "labels")
 
+Labels = Callable[[dict[str, list[Any]]], list[Any]]
 
-def training_columns(split: Split) -> Dataset:
-    """The split's rows as a lazily resolved `datasets.Dataset`. All rows have the same number of negatives.
 
-    The library orders roles by column position, so the columns are in the order of their roles whatever the
-    source calls them; a label, where the rows have one, is last and under the name the library looks for.
-    """
-    from datasets import Dataset
+@dataclass
+class Examples:
+    """What a loss is trained on, in one direction. The library orders roles by the position of their columns."""
 
-    num_negatives = len(split.rows[0].negatives)
-    columns: dict[str, list[Any]] = {
-        "query": [row.query for row in split.rows],
-        "positive": [row.positive for row in split.rows],
-        **{f"negative_{n}": [row.negatives[n] for row in split.rows] for n in range(num_negatives)},
-    }
-    if split.rows[0].label is not None:
-        columns["label"] = [row.label for row in split.rows]
-    dataset = Dataset.from_dict(columns)
-    dataset.set_transform(Resolve(split.queries, split.documents))
-    return dataset
+    columns: dict[str, list[Any]]
+    """Indices into `queries` (column query) and `documents` (the others), and labels as they are."""
+
+    queries: Cells
+    documents: Cells
+    direction: str
+
+    labels: Labels | None = None
+    """Labels that are made for a batch from its indices, for those too large to be a column."""
+
+    def __len__(self) -> int:
+        return len(self.columns["query"])
+
+    @property
+    def rows(self) -> list[tuple[int, ...]]:
+        """(query, document, ...) of every example."""
+        return list(zip(*(values for name, values in self.columns.items() if name not in LABEL_COLUMNS), strict=True))
+
+    def dataset(self) -> Dataset:
+        """The examples as a lazily resolved `datasets.Dataset`."""
+        from datasets import Dataset
+
+        dataset = Dataset.from_dict(self.columns)
+        dataset.set_transform(Resolve(self.queries, self.documents, self.labels))
+        return dataset
 
 
 class Resolve:
     """Turns a batch of indices, or of lists of indices, into a batch of cells, column by column."""
 
-    def __init__(self, queries: Cells, documents: Cells) -> None:
+    def __init__(self, queries: Cells, documents: Cells, labels: Labels | None = None) -> None:
         self.queries = queries
         self.documents = documents
+        self.labels = labels
 
     def __reduce__(self) -> tuple[Any, ...]:
         # datasets hashes a transform with a pickler in Python, which takes a second over the ids of 10,000 rows.
-        return _unpickled, (pickle.dumps((self.queries, self.documents)),)
+        return _unpickled, (pickle.dumps((self.queries, self.documents, self.labels)),)
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        return {column: self._resolve(column, values) for column, values in batch.items()}
+        cells = {column: self._resolve(column, values) for column, values in batch.items()}
+        return cells if self.labels is None else {**cells, "label": self.labels(batch)}
 
     def _resolve(self, column: str, values: list[Any]) -> list[Any]:
         if column in LABEL_COLUMNS:
@@ -61,5 +76,5 @@ class Resolve:
         return [[cells[i] for i in value] if isinstance(value, list) else cells[value] for value in values]
 
 
-def _unpickled(cells: bytes) -> Resolve:
-    return Resolve(*pickle.loads(cells))
+def _unpickled(arguments: bytes) -> Resolve:
+    return Resolve(*pickle.loads(arguments))

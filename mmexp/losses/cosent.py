@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from mmexp.losses import EmbedderLoss
+from mmexp.data.pairs import Rows
+from mmexp.losses import EmbedderLoss, Label
 from mmexp.schema import schema
 
 if TYPE_CHECKING:
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
 @schema("loss", "cosent")
 @dataclass
 class CoSent(EmbedderLoss):
-    """Ranks (query, page) pairs by a score of the data: higher scores get higher similarities. data.num_negatives=0."""
+    """Ranks (query, page) pairs by a score of the data: higher scores get higher similarities."""
 
-    takes_label: ClassVar[bool] = True
+    rows: ClassVar[Rows] = Rows.pairs
+    label: ClassVar[Label] = Label.score
 
     scale: float = 20.0
     """Factor on the cosine similarities: 1 / temperature."""

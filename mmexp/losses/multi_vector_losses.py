@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmexp.losses import MultiVectorLoss
-from mmexp.losses.mini_batches import MiniBatches
+from mmexp.losses.mnrl import MiniBatches
 from mmexp.schema import ConfigError, schema
 
 if TYPE_CHECKING:
@@ -23,15 +23,16 @@ class MaxSimLoss(MultiVectorLoss):
     scale: float = 1.0
     """Factor on the scores: 1 / temperature. MaxSim grows with the tokens of a query, so 1 where cosines take 20."""
 
-    score_mini_batch_size: int | None = 16
-    """Queries that are scored against all documents of the batch at a time. null: all, for more memory."""
+    score_mini_batch_size: int = 16
+    """Queries that are scored against all documents of the batch at a time."""
 
     def __post_init__(self) -> None:
-        if self.score_mini_batch_size is not None and self.score_mini_batch_size < 1:
+        super().__post_init__()
+        if self.score_mini_batch_size < 1:
             raise ConfigError(f"loss.score_mini_batch_size={self.score_mini_batch_size} is below 1. Use 1 or more.")
 
-    def arguments(self, model: MultiVectorEncoder) -> dict[str, Any]:
-        """What the library's losses take."""
+    def options(self, model: MultiVectorEncoder) -> dict[str, Any]:
+        """The library's arguments."""
         return {
             "scale": self.scale,
             "similarity_fct": scores_of(model),
@@ -54,7 +55,7 @@ class MultiVectorMnrl(MaxSimLoss):
     def build(self, model: MultiVectorEncoder) -> nn.Module:
         from sentence_transformers.multi_vector_encoder.losses import MultiVectorMultipleNegativesRankingLoss
 
-        return MultiVectorMultipleNegativesRankingLoss(model, **self.arguments(model))
+        return MultiVectorMultipleNegativesRankingLoss(model, **self.options(model))
 
 
 @schema("loss", "multi_vector_cached_mnrl")
@@ -62,13 +63,7 @@ class MultiVectorMnrl(MaxSimLoss):
 class MultiVectorCachedMnrl(MiniBatches, MaxSimLoss):
     """The same loss and gradients as `multi_vector_mnrl`, with one mini-batch in memory at a time (GradCache)."""
 
-    def __post_init__(self) -> None:
-        MiniBatches.__post_init__(self)
-        MaxSimLoss.__post_init__(self)
-
     def build(self, model: MultiVectorEncoder) -> nn.Module:
         from mmexp.multi_vector_gradient_cache import MultiVectorOnceIfItFits
 
-        if self.mini_batch_size is not None:
-            return MultiVectorOnceIfItFits(model, mini_batch_size=self.mini_batch_size, **self.arguments(model))
-        return MultiVectorOnceIfItFits(model, mini_batch_num_tokens=self.mini_batch_num_tokens, **self.arguments(model))
+        return MultiVectorOnceIfItFits(model, **self.options(model), **self.mini_batches())

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from mmexp.data.pairs import Rows
-from mmexp.losses import RerankerLoss
-from mmexp.schema import ConfigError, schema
+from mmexp.losses import Label, RerankerLoss
+from mmexp.schema import schema
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -20,6 +20,7 @@ class BinaryCrossEntropy(RerankerLoss):
     """Every pair by itself: does the document match?"""
 
     rows: ClassVar[Rows] = Rows.pairs
+    label: ClassVar[Label] = Label.binary
 
     pos_weight: float | None = None
     """Weight of matching pairs against the others. null: 1."""
@@ -35,6 +36,8 @@ class BinaryCrossEntropy(RerankerLoss):
 @dataclass
 class InBatchNegatives(RerankerLoss):
     """The positive against its negatives and other rows' documents, drawn from the batch."""
+
+    min_negatives: ClassVar[int] = 0
 
     scale: int = 10
     """Factor on the scores after their activation: 1 / temperature."""
@@ -61,10 +64,6 @@ class RerankerCachedMnrl(InBatchNegatives):
 
     mini_batch_size: int = 16
     """Pairs of a mini-batch."""
-
-    def __post_init__(self) -> None:
-        if self.mini_batch_size < 1:
-            raise ConfigError(f"loss.mini_batch_size={self.mini_batch_size} is below 1. Use 1 or more.")
 
     def build(self, model: CrossEncoder) -> nn.Module:
         from sentence_transformers.cross_encoder.losses import CachedMultipleNegativesRankingLoss

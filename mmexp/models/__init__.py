@@ -7,7 +7,10 @@ facts.py     what a loaded model is: modalities, size, tokens per page, a checks
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,6 +40,10 @@ class Model(ABC):
                 f"Use model.min_pixels={self.max_pixels} or less."
             )
 
+    def is_reranker(self) -> bool:
+        """Whether the checkpoint is a reranker, read without loading weights."""
+        return False
+
     @abstractmethod
     def embedding_dimension(self) -> int | None:
         """The size of the embeddings, read without loading weights. None where only the loaded model can tell.
@@ -57,3 +64,13 @@ class Model(ABC):
     @abstractmethod
     def build_reranker(self, arch: RerankerArch, prompts: dict[str, str]) -> CrossEncoder:
         """Load the model as a reranker of that architecture, ready to train; a saved reranker as what it is."""
+
+
+@contextmanager
+def named(key: str) -> Iterator[None]:
+    """Make errors of a model that is not the experiment's own name its keys: `key` for `model`."""
+    try:
+        yield
+    except ConfigError as error:
+        message = re.sub(r"\bmodel\.(?=[a-z])", f"{key}.", str(error))
+        raise ConfigError(re.sub(r"\bmodel=", f"model@{key}=", message)) from error

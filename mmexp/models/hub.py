@@ -139,6 +139,14 @@ class HubModel(Model):
         has_projection = self._is_embedding_model() and "Dense" in self._modules_json()
         return None if has_projection else getattr(config.get_text_config(), "hidden_size", None)
 
+    def is_reranker(self) -> bool:
+        if (kind := self._saved_kind()) is not None:
+            return kind == "CrossEncoder"
+        architectures = self._read_config().architectures or []
+        return not self._is_embedding_model() and any(
+            name.endswith("ForSequenceClassification") for name in architectures
+        )
+
     def build(self) -> SentenceTransformer:
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer.model_card import SentenceTransformerModelCardData

@@ -75,6 +75,9 @@ class TinyVlm(HubModel):
     def embedding_dimension(self) -> int:
         return self.hidden_size
 
+    def is_reranker(self) -> bool:
+        return False
+
     def build(self) -> SentenceTransformer:
         with self._written():
             return super().build()

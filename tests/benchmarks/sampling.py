@@ -13,7 +13,7 @@ from datasets import load_dataset
 from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
 
 from mmexp.data.hub_columns import HubColumns
-from mmexp.data.training import training_columns
+from mmexp.data.pairs import training_examples
 from mmexp.sampler import NoDuplicateIds
 from tests.benchmarks.pages import encoded_pages
 from tests.conftest import write_config, write_readme
@@ -34,7 +34,7 @@ def first_batch(folder: Path, num_rounds: int = 3) -> list[tuple[float, float]]:
         middle = time.perf_counter()
         with patch.object(ImageFeature, "decode_example", side_effect=AssertionError("a page was decoded")):
             data = source.build(seed=1)
-            next(iter(NoDuplicateIds(training_columns(data.train), 64, False, seed=1)))
+            next(iter(NoDuplicateIds(training_examples(data.train).dataset(), 64, False, seed=1)))
         rounds.append((middle - start, time.perf_counter() - middle))
     return rounds
 

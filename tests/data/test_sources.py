@@ -8,7 +8,7 @@ from mmexp.data.cells import BadPage
 from mmexp.data.folder import Folder
 from mmexp.data.hub_columns import HubColumns
 from mmexp.data.hub_ids import HubIds
-from mmexp.data.training import training_columns
+from mmexp.data.pairs import training_examples
 from mmexp.schema import ConfigError
 from tests.conftest import page, png, vdr_columns_rows, write_config, write_examples, write_readme
 
@@ -20,7 +20,7 @@ def test_pages_in_columns_give_the_recipes_rows_and_corpus(vdr_columns):
     assert len(data.train.rows) == 24
     assert len(data.evaluation.relevant) == 6
     assert len(data.evaluation.corpus) == 6 * 5  # positives and all four negatives, whatever num_negatives is
-    columns = training_columns(data.train)
+    columns = training_examples(data.train).dataset()
     assert columns.column_names == ["query", "positive", "negative_0", "negative_1"]
     row = columns[3]
     assert row["query"] == "what is on page 3"
@@ -31,7 +31,7 @@ def test_pages_in_columns_give_the_recipes_rows_and_corpus(vdr_columns):
 @pytest.mark.parametrize("num_negatives", [0, 1, 4])
 def test_every_number_of_negatives_is_a_view_of_the_same_rows(vdr_columns, num_negatives):
     data = HubColumns(path=str(vdr_columns), num_negatives=num_negatives, **COLUMNS).build(seed=0)
-    assert len(training_columns(data.train).column_names) == 2 + num_negatives
+    assert len(training_examples(data.train).dataset().column_names) == 2 + num_negatives
 
 
 def test_more_negatives_than_the_data_has_are_refused_with_the_number_it_has(vdr_columns):
@@ -88,11 +88,10 @@ def test_columns_are_ordered_by_role_whatever_their_names_and_order(tmp_path):
         query_column="question",
         positive_column="answer",
         negative_columns="wrong_{}",
-        label_column="score",
     ).build(seed=0)
-    row = training_columns(data.train)[2]
-    assert list(row) == ["query", "positive", "negative_0", "label"]
-    assert (row["query"], row["label"]) == ("what is on page 2", pytest.approx(0.3))
+    row = training_examples(data.train).dataset()[2]
+    assert list(row) == ["query", "positive", "negative_0"]
+    assert row["query"] == "what is on page 2"
     assert row["positive"].tobytes() == page(2).tobytes()
 
 
@@ -139,7 +138,7 @@ def test_arrow_on_disk_and_imagefolder_are_read_as_columns(tmp_path, vdr_columns
     lines = [json.dumps({"file_name": f"{n}.png", "query": f"what is on page {n}"}) for n in range(6)]
     (images / "metadata.jsonl").write_text("\n".join(lines))
     from_images = HubColumns(path=str(images), num_negatives=0, num_eval_queries=2).build(seed=0)
-    row = training_columns(from_images.train)[0]
+    row = training_examples(from_images.train).dataset()[0]
     assert row["positive"].tobytes() == page(int(row["query"].rsplit(" ", 1)[1])).tobytes()
 
 

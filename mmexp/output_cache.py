@@ -1,0 +1,99 @@
+"""What models make of data, kept between runs: the members of a sweep share one baseline, and one teacher's labels."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import xxhash
+
+from mmexp.encode import Encoder
+
+if TYPE_CHECKING:
+    from sentence_transformers.base.model import BaseModel
+
+log = logging.getLogger(__name__)
+
+
+class OutputCache:
+    """A folder of embeddings, or of a reranker's scores, under keys that hold everything that determines them."""
+
+    def __init__(self, folder: Path, data_fingerprint: str) -> None:
+        self.folder = folder
+        self.data_fingerprint = data_fingerprint
+
+    def key(
+        self, model: BaseModel, weights: str, encoder: Encoder, samples: dict[str, dict[str, Any]], **more: Any
+    ) -> str:
+        """A hash of all that `determinants` names, of the data, and of `more`."""
+        parts = {**determinants(model, weights, encoder, samples), "data": self.data_fingerprint, **more}
+        return xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True, default=str).encode())
+
+    def file(self, key: str) -> Path:
+        return self.folder / f"{key}.safetensors"
+
+    def find_or_compute(
+        self, key: str, compute: Callable[[], dict[str, torch.Tensor]], what: str
+    ) -> dict[str, torch.Tensor]:
+        """What is kept under `key`; computed, and kept, where there is nothing. The log says `what` was found."""
+        found = self.find(key)
+        if found is not None:
+            log.info("found %s in %s", what, self.file(key))
+            return found
+        computed = compute()
+        self.keep(key, computed)
+        return computed
+
+    def find(self, key: str) -> dict[str, torch.Tensor] | None:
+        from safetensors.torch import load_file
+
+        return load_file(self.file(key)) if self.file(key).exists() else None
+
+    def keep(self, key: str, tensors: dict[str, torch.Tensor]) -> None:
+        """Write whole or not at all, so that runs which start together never read half a file."""
+        from safetensors.torch import save_file
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=self.folder)
+        os.close(handle)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+        os.replace(temporary, self.file(key))
+
+
+def determinants(
+    model: BaseModel, weights: str, encoder: Encoder, samples: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """What a model's outputs depend on beside the data, by name: weights, preprocessing, and what computes.
+
+    Preprocessing is recorded as it is configured and, since not everything that changes it is in a config
+    (a chat template, a prompt), as `samples`: the input tensors that it makes of an input of each sort.
+    """
+    import sentence_transformers
+    import transformers
+
+    image_processor = getattr(model.processor, "image_processor", None)
+    return {
+        "weights": weights,
+        "modules": str(model),
+        "image_processor": image_processor.to_json_string() if image_processor is not None else None,
+        "samples": {sort: _content(features) for sort, features in samples.items()},
+        "prompts": model.prompts,
+        "device": model.device.type,
+        "attention": getattr(model.config, "_attn_implementation", None),
+        "bf16_autocast": encoder.bf16_autocast,
+        "versions": [torch.__version__, transformers.__version__, sentence_transformers.__version__],
+    }
+
+
+def _content(features: dict[str, Any]) -> dict[str, str]:
+    """A hash of every input tensor."""
+    return {
+        name: xxhash.xxh3_64_hexdigest(value.contiguous().numpy().tobytes()) if torch.is_tensor(value) else str(value)
+        for name, value in features.items()
+    }
