@@ -50,6 +50,11 @@ class Dims:
         """Whether Matryoshka trains sizes below the full one."""
         return bool(self.matryoshka_dims or self.halvings)
 
+    @property
+    def cuts(self) -> bool:
+        """Whether any size but the full one is named."""
+        return self.trains_several or self.truncate_dim is not None
+
     def sizes(self, embedding_dimension: int) -> list[int]:
         """The sizes that Matryoshka trains, from large to small. Empty: no Matryoshka.
 

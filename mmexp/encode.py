@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from sentence_transformers.util import batch_to_device
@@ -17,8 +17,10 @@ from mmexp.data.cells import Cells
 from mmexp.workers import cores_beside
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import MultiVectorEncoder, SentenceTransformer
     from sentence_transformers.base.model import BaseModel
+
+Output = TypeVar("Output")
 
 # The names under which checkpoints keep the prompt of each side, in the library's order.
 PROMPT_NAMES = {"query": ("query",), "document": ("document", "passage", "corpus")}
@@ -62,13 +64,25 @@ class Encoder:
         The prompt and task of a side are used as `encode_query` and `encode_document` do. Embeddings are not
         normalised or truncated beyond what the model itself does.
         """
+        return [torch.cat(batches) for batches in self._encode(model, sides, sentence_embeddings)]
+
+    def encode_tokens(self, model: MultiVectorEncoder, *sides: Side) -> list[list[torch.Tensor]]:
+        """The same of a multi-vector model: for every input, float32 (tokens that count in its scores, dimension)."""
+        return [list(chain.from_iterable(batches)) for batches in self._encode(model, sides, token_embeddings)]
+
+    def _encode(
+        self, model: BaseModel, sides: Sequence[Side], take: Callable[[dict[str, Any]], Output]
+    ) -> list[list[Output]]:
+        """What `take` takes of the model's output, for every batch of each side."""
         batches = [side.batches() for side in sides]
         preprocessed = _Preprocessed(model, [batch for side in batches for batch in side])
-        embeddings = iter(self.forward(model, preprocessed, "sentence_embedding", "Encode"))
-        return [torch.cat(list(islice(embeddings, len(side)))) for side in batches]
+        outputs = iter(self.forward(model, preprocessed, take, "Encode"))
+        return [list(islice(outputs, len(side))) for side in batches]
 
-    def forward(self, model: BaseModel, batches: Dataset, output: str, title: str) -> list[torch.Tensor]:
-        """Output `output` of the model for every batch: float32, on the CPU.
+    def forward(
+        self, model: BaseModel, batches: Dataset, take: Callable[[dict[str, Any]], Output], title: str
+    ) -> list[Output]:
+        """What `take` takes of the model's output, for every batch.
 
         An item of `batches` is the model's input tensors for one batch; it is made in a worker.
         """
@@ -80,7 +94,7 @@ class Encoder:
         try:
             with torch.inference_mode(), self._autocast(model), cores_beside(self.num_workers):
                 return [
-                    model(batch_to_device(features, model.device))[output].float().cpu()
+                    take(model(batch_to_device(features, model.device), task=features.get("task")))
                     for features in tqdm(loader, desc=title, leave=False)
                 ]
         finally:
@@ -90,10 +104,26 @@ class Encoder:
         return torch.autocast(model.device.type, torch.bfloat16) if self.bf16_autocast else nullcontext()
 
 
+def sentence_embeddings(output: dict[str, Any]) -> torch.Tensor:
+    """One embedding for each input: float32 (batch, dimension), on the CPU."""
+    return output["sentence_embedding"].float().cpu()
+
+
+def token_embeddings(output: dict[str, Any]) -> list[torch.Tensor]:
+    """The embeddings of each input's tokens, without those that its scores leave out: float32, on the CPU."""
+    masks = output["attention_mask"].bool().cpu()
+    return [tokens[mask] for tokens, mask in zip(output["token_embeddings"].float().cpu(), masks, strict=True)]
+
+
+def pair_scores(output: dict[str, Any]) -> torch.Tensor:
+    """What a reranker makes of each pair, before its activation: float32 (batch, labels), on the CPU."""
+    return output["scores"].float().cpu()
+
+
 class _Preprocessed(Dataset):
     """The model's input tensors of each batch, made where they are asked for: in a worker."""
 
-    def __init__(self, model: SentenceTransformer, batches: list[_Batch]) -> None:
+    def __init__(self, model: BaseModel, batches: list[_Batch]) -> None:
         self.batches = batches
         self.preprocess = {side: Preprocess(model, side) for side in {batch.side for batch in batches}}
 
@@ -106,13 +136,13 @@ class _Preprocessed(Dataset):
 
 
 class Preprocess:
-    """A batch of cells as the model's input tensors, with the prompt of its side."""
+    """A batch of cells as the model's input tensors, with the prompt of its side; and which side that is."""
 
-    def __init__(self, model: SentenceTransformer, side: str) -> None:
+    def __init__(self, model: BaseModel, side: str) -> None:
         self.model = model
         self.side = side
         names = [name for name in PROMPT_NAMES[side] if name in model.prompts]
         self.prompt = model.prompts.get(names[0] if names else model.default_prompt_name or "")
 
     def __call__(self, cells: list[Any]) -> dict[str, Any]:
-        return self.model.preprocess(cells, prompt=self.prompt, task=self.side)
+        return {**self.model.preprocess(cells, prompt=self.prompt, task=self.side), "task": self.side}

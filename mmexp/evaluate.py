@@ -11,16 +11,17 @@ import torch
 
 from mmexp.data.splits import Split
 from mmexp.encode import Encoder, Preprocess, Side
-from mmexp.metrics import MAX_RANK, PRIMARY_METRIC, Ranking, means, per_query_metrics, rank
+from mmexp.metrics import MAX_RANK, PRIMARY_METRIC, Embeddings, Ranking, Similarity, means, per_query_metrics, rank
 from mmexp.model_evaluator import TOP_DOCUMENTS, ModelEvaluator, Phase, no_phase
 from mmexp.report import Metrics, Report
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.model import BaseModel
 
 QUERY_BATCH_SIZE = 64
 # Small enough that workers and model both have something to do; large enough for any accelerator.
 MAX_DOCUMENT_BATCH_SIZE = 16
+BYTES_PER_VALUE = 4  # of float32, in which everything is encoded and scored
 
 
 @dataclass
@@ -28,8 +29,10 @@ class DimReport(Report):
     """The metrics of one evaluation, by embedding size, the full size first."""
 
     part = "dim"
+    shown = ("bytes_per_document",)
 
     metrics: dict[int, Metrics]
+    """Beside the metrics of retrieval: `vectors_per_document`, and `bytes_per_document`, which they take as float32."""
 
     per_query: dict[int, dict[str, np.ndarray]]
     """{dimension: {metric: value of every query}}."""
@@ -65,7 +68,7 @@ class Evaluator(ModelEvaluator[DimReport]):
         by_dim = {f"{PRIMARY_METRIC}_{dim}d": metrics[PRIMARY_METRIC] for dim, metrics in report.metrics.items()}
         return {**report.full, **by_dim}
 
-    def key_parts(self, model: SentenceTransformer) -> dict[str, Any]:
+    def key_parts(self, model: BaseModel) -> dict[str, Any]:
         samples = {
             "query": Preprocess(model, "query")([self.split.queries[self.queries[0]]]),
             "document": Preprocess(model, "document")([self.split.documents[self.corpus[0]]]),
@@ -73,30 +76,48 @@ class Evaluator(ModelEvaluator[DimReport]):
         return {"samples": samples}
 
     @property
-    def sides(self) -> tuple[Side, Side]:
+    def sides(self) -> dict[str, Side]:
         """What is encoded: the queries, and the corpus."""
-        return (
-            Side("query", self.split.queries, self.queries, QUERY_BATCH_SIZE),
-            Side("document", self.split.documents, self.corpus, self.document_batch_size),
-        )
+        return {
+            "queries": Side("query", self.split.queries, self.queries, QUERY_BATCH_SIZE),
+            "documents": Side("document", self.split.documents, self.corpus, self.document_batch_size),
+        }
 
-    def compute(self, model: SentenceTransformer) -> dict[str, torch.Tensor]:
-        """The embeddings of `queries` and `documents`: float32 (count, dimension)."""
-        queries, documents = self.encoder.encode(model, *self.sides)
-        return {"queries": queries, "documents": documents}
+    def compute(self, model: BaseModel) -> dict[str, torch.Tensor]:
+        return self.encode(model, "queries", "documents")
 
-    def rank(
-        self, model: SentenceTransformer, embeddings: dict[str, torch.Tensor], dim: int, depth: int = MAX_RANK
-    ) -> Ranking:
+    def encode(self, model: Any, *names: str) -> dict[str, torch.Tensor]:
+        """The embeddings of the sides that are named: float32 (count, dimension)."""
+        return dict(zip(names, self.encoder.encode(model, *(self.sides[name] for name in names)), strict=True))
+
+    def vectors(self, encoded: dict[str, torch.Tensor], name: str, dim: int) -> Embeddings:
+        """What is compared of a side at one embedding size, one item for each input."""
+        return encoded[name][:, :dim]
+
+    def similarity(self, model: Any) -> Similarity:
+        """How queries and documents are compared."""
+        return model.similarity
+
+    def vectors_per_document(self, encoded: dict[str, torch.Tensor]) -> float:
+        """The mean over the corpus."""
+        return 1.0
+
+    def index_size(self, encoded: dict[str, torch.Tensor], dim: int) -> Metrics:
+        """What is kept of a document to search the corpus at one embedding size, as float32."""
+        num_vectors = self.vectors_per_document(encoded)
+        return {"vectors_per_document": num_vectors, "bytes_per_document": num_vectors * dim * BYTES_PER_VALUE}
+
+    def rank(self, model: BaseModel, encoded: dict[str, torch.Tensor], dim: int, depth: int = MAX_RANK) -> Ranking:
         """The best documents of every query at one embedding size."""
         document_ids = [self.split.documents.ids[document] for document in self.corpus]
-        queries, documents = (embeddings[name][:, :dim] for name in ("queries", "documents"))
-        return rank(queries, documents, document_ids, model.similarity, depth)
+        queries, documents = (self.vectors(encoded, name, dim) for name in ("queries", "documents"))
+        return rank(queries, documents, document_ids, self.similarity(model), depth)
 
-    def report(self, model: SentenceTransformer, computed: dict[str, torch.Tensor]) -> DimReport:
+    def report(self, model: BaseModel, computed: dict[str, torch.Tensor]) -> DimReport:
         rankings = {dim: self.rank(model, computed, dim) for dim in self.dims}
         per_query = {dim: per_query_metrics(ranking, self.relevant) for dim, ranking in rankings.items()}
-        return DimReport({dim: means(by_metric) for dim, by_metric in per_query.items()}, per_query, rankings)
+        metrics = {dim: means(by_metric) | self.index_size(computed, dim) for dim, by_metric in per_query.items()}
+        return DimReport(metrics, per_query, rankings)
 
     def write(self, report: DimReport, file: Path) -> None:
         """Write a row per (query, dimension): every metric, and the best documents with their scores."""

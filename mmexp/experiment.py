@@ -14,6 +14,7 @@ from omegaconf.errors import MissingMandatoryValue
 from mmexp.adapters import Adapter
 from mmexp.data import Data
 from mmexp.dims import Dims
+from mmexp.embedder_archs import EmbedderArch
 from mmexp.launchers import Launcher
 from mmexp.losses import Loss
 from mmexp.model_kind import ModelKind
@@ -26,8 +27,16 @@ from mmexp.tracking import Tracking
 from mmexp.two_stage_settings import TwoStage
 
 # What to type for each kind of model.
-CHOSEN_BY = {ModelKind.embedder: "reranker_arch=null", ModelKind.reranker: "reranker_arch=any_to_any"}
-A_LOSS_FOR = {ModelKind.embedder: "cached_mnrl", ModelKind.reranker: "binary_cross_entropy"}
+CHOSEN_BY = {
+    ModelKind.embedder: "embedder_arch=single_vector reranker_arch=null",
+    ModelKind.multi_vector: "embedder_arch=multi_vector reranker_arch=null",
+    ModelKind.reranker: "embedder_arch=single_vector reranker_arch=any_to_any",
+}
+A_LOSS_FOR = {
+    ModelKind.embedder: "cached_mnrl",
+    ModelKind.multi_vector: "multi_vector_cached_mnrl",
+    ModelKind.reranker: "binary_cross_entropy",
+}
 
 
 class Task(Enum):
@@ -90,6 +99,7 @@ class Experiment:
     data: Data = MISSING
     loss: Loss = MISSING
     dims: Dims = MISSING
+    embedder_arch: EmbedderArch = MISSING
     reranker_arch: RerankerArch | None = None
     adapter: Adapter | None = None
     freeze: list[Part] = field(default_factory=list)
@@ -103,13 +113,15 @@ class Experiment:
     reranking: Reranking = field(default_factory=Reranking)
     evaluation: Evaluation = field(default_factory=Evaluation)
     trainer: dict[str, Any] = field(default_factory=dict)
-    """Any field of SentenceTransformerTrainingArguments, or of CrossEncoderTrainingArguments for a reranker."""
+    """Any field of the library's training arguments for the kind of model: SentenceTransformerTrainingArguments,
+    MultiVectorEncoderTrainingArguments or CrossEncoderTrainingArguments."""
 
     launch: Launcher = MISSING
     tracking: Tracking = MISSING
     hub: Hub = field(default_factory=Hub)
 
     def __post_init__(self) -> None:
+        self._check_embedder()
         if self.two_stage is not None:
             self._check_two_stage()
         elif self.task is Task.train:
@@ -138,12 +150,27 @@ class Experiment:
                 "second stage has its own: reranker_arch@two_stage.reranker_arch=any_to_any."
             )
 
+    def _check_embedder(self) -> None:
+        """What is said of embeddings must be of the embedder that there is."""
+        if self.embedder_arch.kind is not ModelKind.multi_vector:
+            return
+        if self.reranker_arch is not None:
+            raise ConfigError(
+                "embedder_arch=multi_vector cannot be with reranker_arch: a reranker has no embeddings. Use "
+                "embedder_arch=single_vector for the reranker, or reranker_arch=null for the multi-vector model."
+            )
+        if self.dims.cuts:
+            raise ConfigError(
+                "dims names embedding sizes, and the vectors of a multi-vector model have one. Use dims=none with "
+                "embedder_arch=multi_vector; embedder_arch.dimension is the size of its vectors."
+            )
+
     def _check_kind(self) -> None:
-        """The loss and the sizes must be of the kind of model that reranker_arch chooses."""
+        """The loss and the sizes must be of the kind of model that embedder_arch and reranker_arch choose."""
         if self.loss.trains is not self.kind:
             raise ConfigError(
                 f"{type(self.loss).__name__} is a loss for {self.loss.trains.value}s, and the model is a "
-                f"{self.kind.value}. Choose a loss for it (loss={A_LOSS_FOR[self.kind]}), or the other kind of model "
+                f"{self.kind.value}. Choose a loss for it (loss={A_LOSS_FOR[self.kind]}), or the loss's kind of model "
                 f"({CHOSEN_BY[self.loss.trains]})."
             )
         if self.reranker_arch is not None and self.dims.trains_several:
@@ -157,17 +184,17 @@ class Experiment:
 
     @property
     def kind(self) -> ModelKind:
-        """The kind of model: an embedder, where nothing says that it is another."""
+        """The kind of model: what embedder_arch makes, where nothing says that it is another."""
         if self.two_stage is not None:
             return ModelKind.two_stage
-        return ModelKind.embedder if self.reranker_arch is None else ModelKind.reranker
+        return self.embedder_arch.kind if self.reranker_arch is None else ModelKind.reranker
 
     @property
     def negatives(self) -> dict[str, int]:
         """How many negatives every query has in training, by the key that says so."""
         hard = {"data.num_negatives": self.data.num_negatives}
         drawn = {"reranking.num_sampled_negatives": self.reranking.num_sampled_negatives}
-        return hard if self.kind is ModelKind.embedder else hard | drawn
+        return hard | drawn if self.kind is ModelKind.reranker else hard
 
     @property
     def selects_best(self) -> bool:

@@ -1,4 +1,4 @@
-"""The kinds of models: what training, measuring and loading an embedder and a reranker have not in common."""
+"""The kinds of models: what training, measuring and loading embedders and rerankers have not in common."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from sentence_transformers import (
     CrossEncoderTrainer,
     CrossEncoderTrainingArguments,
+    MultiVectorEncoderTrainer,
+    MultiVectorEncoderTrainingArguments,
     SentenceTransformer,
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
@@ -21,13 +23,14 @@ from mmexp.experiment import Experiment, Task
 from mmexp.losses.taught import Taught
 from mmexp.model_kind import ModelKind
 from mmexp.models.facts import check_modalities, model_facts
+from mmexp.multi_vector import MultiVectorEvaluator
 from mmexp.reranking import RerankingEvaluator
 from mmexp.teacher import Teacher
 from mmexp.two_stage import TwoStageEvaluator
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from sentence_transformers import CrossEncoder
+    from sentence_transformers import CrossEncoder, MultiVectorEncoder
     from sentence_transformers.base.model import BaseModel
     from sentence_transformers.base.trainer import BaseTrainer
     from sentence_transformers.base.training_args import BaseTrainingArguments
@@ -109,8 +112,9 @@ class Kind(ABC):
 class Embedder(Kind):
     """One vector per input, at the sizes that `dims` says."""
 
-    trainer_class = SentenceTransformerTrainer
-    arguments_class = SentenceTransformerTrainingArguments
+    trainer_class: type[BaseTrainer] = SentenceTransformerTrainer
+    arguments_class: type[BaseTrainingArguments] = SentenceTransformerTrainingArguments
+    evaluator_class: type[Evaluator] = Evaluator
     workers_preprocess = True
 
     def check(self) -> None:
@@ -119,15 +123,15 @@ class Embedder(Kind):
         if dimension is not None:
             self.experiment.dims.sizes(dimension)
 
-    def build_model(self) -> SentenceTransformer:
-        return self.experiment.model.build()
+    def build_model(self) -> SentenceTransformer | MultiVectorEncoder:
+        return self.experiment.embedder_arch.build(self.experiment.model)
 
     def build_evaluator(
         self, evaluation: Split, facts: ModelFacts, encoder: Encoder, phase: Phase
     ) -> ModelEvaluator[Any]:
         assert facts.embedding_dimension is not None
         dims = self.experiment.dims.evaluated(facts.embedding_dimension)
-        return Evaluator(evaluation, dims, encoder, self.batch_size(facts), phase)
+        return self.evaluator_class(evaluation, dims, encoder, self.batch_size(facts), phase)
 
     def build_loss(self, model: SentenceTransformer) -> nn.Module:
         return self.experiment.dims.wrap(model, self.experiment.loss.build(model))
@@ -136,6 +140,14 @@ class Embedder(Kind):
         loss = self.experiment.loss
         loss.check_labels(train)
         return {"train": training_examples(train, loss.rows)}
+
+
+class MultiVector(Embedder):
+    """One vector for every token of an input, at one size."""
+
+    trainer_class = MultiVectorEncoderTrainer
+    arguments_class = MultiVectorEncoderTrainingArguments
+    evaluator_class = MultiVectorEvaluator
 
 
 class Reranker(Kind):
@@ -189,7 +201,8 @@ class TwoStage(Embedder):
         assert settings is not None
         assert facts.embedding_dimension is not None
         dim = self.experiment.dims.truncate_dim or facts.embedding_dimension
-        retriever = Evaluator(evaluation, [dim], encoder, self.batch_size(facts), phase)
+        evaluator_class = RETRIEVERS[self.experiment.embedder_arch.kind].evaluator_class
+        retriever = evaluator_class(evaluation, [dim], encoder, self.batch_size(facts), phase)
         reranker = settings.reranker.build_reranker(settings.reranker_arch, {})
         check_modalities(reranker, evaluation)
         reranker_facts = model_facts(reranker)
@@ -197,8 +210,12 @@ class TwoStage(Embedder):
         return TwoStageEvaluator(retriever, reranker, settings, min(MAX_PAIRS, self.batch_size(reranker_facts)), phase)
 
 
-KINDS: dict[ModelKind, type[Kind]] = {
+RETRIEVERS: dict[ModelKind, type[Embedder]] = {
     ModelKind.embedder: Embedder,
+    ModelKind.multi_vector: MultiVector,
+}
+KINDS: dict[ModelKind, type[Kind]] = {
+    **RETRIEVERS,
     ModelKind.reranker: Reranker,
     ModelKind.two_stage: TwoStage,
 }

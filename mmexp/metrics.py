@@ -18,6 +18,9 @@ CUTOFFS = {
     "map": (100,),
 }
 MAX_RANK = max(k for cutoffs in CUTOFFS.values() for k in cutoffs)
+# One embedding for each input: vectors (count, dim), or for each input the vectors of its tokens (tokens, dim).
+Embeddings = torch.Tensor | list[torch.Tensor]
+Similarity = Callable[[Embeddings, Embeddings], torch.Tensor]
 # Scores held at once while ranking: 64 Mi float32 values are 256 MiB.
 MAX_SCORES = 1 << 26
 
@@ -36,16 +39,16 @@ class Ranking:
 
 
 def rank(
-    queries: torch.Tensor,
-    documents: torch.Tensor,
+    queries: Embeddings,
+    documents: Embeddings,
     document_ids: Sequence[str],
-    similarity: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    similarity: Similarity,
     depth: int = MAX_RANK,
 ) -> Ranking:
     """Rank all documents for every query by exact search, ties by ascending document id.
 
     Args:
-        queries: (num_queries, dim). documents: (num_documents, dim).
+        queries: (num_queries, dim), or for each (tokens, dim). documents: (num_documents, dim), or likewise.
         document_ids: one per document.
         similarity: the model's: two batches of embeddings -> (num_queries, num_documents).
         depth: number of ranks; no less than the metrics look at.

@@ -4,8 +4,10 @@ from enum import Enum
 
 
 class ModelKind(Enum):
-    """What a model gives: one vector for an input, one score for a query and a document, or a ranking by both."""
+    """What a model gives: one vector for an input, one for each of its tokens, one score for a query and a document, or
+    a ranking by both."""
 
     embedder = "embedder"
+    multi_vector = "multi-vector embedder"
     reranker = "reranker"
     two_stage = "two-stage pipeline"

@@ -88,7 +88,9 @@ def pattern_of(part: Part, model: nn.Module) -> str:
     own = dict.fromkeys(
         next((module for module in _outer(name) if module not in shared), f"{name}$") for name in by_part[part]
     )
-    return "|".join(r"(^|\.)" + re.escape(module).replace(r"\$", "$") for module in own)
+    # What a loss is a module of has names, what a model is made of has numbers: so this is the outermost number.
+    wrappers = r"^([^\W\d]\w*\.)*"
+    return "|".join(wrappers + re.escape(module).replace(r"\$", "$") for module in own)
 
 
 def _outer(name: str) -> list[str]:

@@ -15,14 +15,13 @@ from torch.utils.data import Dataset
 from mmexp.data.cells import Cells
 from mmexp.data.pairs import Judged, judged
 from mmexp.data.splits import Split
+from mmexp.encode import Encoder, pair_scores
 from mmexp.model_evaluator import TOP_DOCUMENTS, ModelEvaluator, Phase
 from mmexp.report import Metrics, Report
 from mmexp.reranking_settings import Reranking
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
-
-    from mmexp.encode import Encoder
 
 
 @dataclass
@@ -170,7 +169,7 @@ def draw_candidates(view: Judged, num_negatives: int, generator: random.Random) 
 def score_pairs(encoder: Encoder, model: CrossEncoder, pairs: PreprocessedPairs, title: str) -> torch.Tensor:
     """The scores of the pairs, as `CrossEncoder.predict` gives them: float32 (pairs,)."""
     assert model.activation_fn is not None
-    return model.activation_fn(torch.cat(encoder.forward(model, pairs, "scores", title))).squeeze(1)
+    return model.activation_fn(torch.cat(encoder.forward(model, pairs, pair_scores, title))).squeeze(1)
 
 
 class PreprocessedPairs(Dataset):

@@ -17,7 +17,7 @@ from hydra.core.config_store import ConfigStore
 
 ConfigClass = TypeVar("ConfigClass", bound=type)
 
-COMPONENT_PACKAGES = ("models", "data", "losses", "reranker_archs", "adapters", "launchers")
+COMPONENT_PACKAGES = ("models", "data", "losses", "embedder_archs", "reranker_archs", "adapters", "launchers")
 
 
 class ConfigError(ValueError):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from mmexp.data.splits import Row, Split
-from mmexp.encode import Encoder, Preprocess, Side
+from mmexp.encode import Encoder, Preprocess, Side, pair_scores
 from mmexp.models import named
 from mmexp.models.facts import check_modalities, tokens_per_page, weights_checksum
 from mmexp.output_cache import OutputCache
@@ -88,7 +88,7 @@ class Teacher:
         batches = PreprocessedPairs(model, examples.queries, examples.documents, pairs, self._batch_size, prompt)
 
         def compute() -> dict[str, torch.Tensor]:
-            return {"scores": torch.cat(self.encoder.forward(model, batches, "scores", "Score")).squeeze(1)}
+            return {"scores": torch.cat(self.encoder.forward(model, batches, pair_scores, "Score")).squeeze(1)}
 
         samples = {"pair": batches.preprocess(pairs[:1])}
         return load_file(self._kept(used, samples, compute, pairs=used.positions(pairs)))["scores"]

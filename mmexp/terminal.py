@@ -45,6 +45,6 @@ def print_results(baseline: Report | None, final: Report, metric: str) -> None:
     for part, metrics in final.metrics.items():
         before = befores[part][metric] if baseline else None
         row = ["-", "-"] if before is None else [f"{before:.4f}", f"{metrics[metric] - before:+.4f}"]
-        more = [f"{metrics[name]:.4g}" for name in final.shown]
+        more = [f"{value:,.0f}" if (value := metrics[name]) >= 1000 else f"{value:.4g}" for name in final.shown]
         table.add_row(str(part), row[0], f"{metrics[metric]:.4f}", row[1], *more)
     Console().print(table)

@@ -33,8 +33,8 @@ class TopKReport(Report):
     shown = (CEILING, "pages_per_second", "seconds_per_query")
 
     metrics: dict[int, Metrics]
-    """Beside the metrics of retrieval: `ceiling_ndcg@10` of a reranker that is never wrong; `pages_per_second` that
-    the reranker scores; `seconds_per_query`, both stages together, the encoding of the corpus excluded."""
+    """Beside those that the first stage has: `ceiling_ndcg@10` of a reranker that is never wrong; `pages_per_second`
+    that it scores; `seconds_per_query`, both stages together, the encoding of the corpus excluded."""
 
     retrieved: Metrics
     """The first stage alone."""
@@ -85,16 +85,15 @@ class TwoStageEvaluator(ModelEvaluator[TopKReport]):
     def compute(self, model: SentenceTransformer) -> dict[str, torch.Tensor]:
         """`queries` and `documents` as the retriever's, `scores` (queries, depth) of its best documents, and `seconds`
         (2,) that finding and scoring them took."""
-        query_side, document_side = self.retriever.sides
-        [documents] = self.encoder.encode(model, document_side)
+        documents = self.retriever.encode(model, "documents")
         started = time.perf_counter()
-        [queries] = self.encoder.encode(model, query_side)
-        retrieved = self._retrieve(model, {"queries": queries, "documents": documents})
+        encoded = documents | self.retriever.encode(model, "queries")
+        retrieved = self._retrieve(model, encoded)
         found = time.perf_counter()
         with self.phase("rerank"):
             scores = self._scores(retrieved.documents[:, : self.depth])
         seconds = torch.tensor([found - started, time.perf_counter() - found], dtype=torch.float64)
-        return {"queries": queries, "documents": documents, "scores": scores, "seconds": seconds}
+        return {**encoded, "scores": scores, "seconds": seconds}
 
     def _retrieve(self, model: SentenceTransformer, embeddings: dict[str, torch.Tensor]) -> Ranking:
         return self.retriever.rank(model, embeddings, self.retriever.dims[-1], self.depth)
@@ -134,17 +133,20 @@ class TwoStageEvaluator(ModelEvaluator[TopKReport]):
         find_seconds, score_seconds = computed["seconds"].tolist()
         pages_per_second = computed["scores"].numel() / score_seconds
         seconds_per_query = find_seconds / len(self.queries)
+        index_size = self.retriever.index_size(computed, self.retriever.dims[-1])
         rankings, per_query, metrics = {}, {}, {}
         for k in self.settings.top_k:
             rankings[k] = reordered(retrieved, computed["scores"].numpy()[:, :k])
             per_query[k] = per_query_metrics(rankings[k], relevant)
             never_wrong = per_query_metrics(reordered(retrieved, is_relevant[:, :k].astype(np.float32)), relevant)
-            metrics[k] = means(per_query[k]) | {
+            metrics[k] = {
+                **means(per_query[k]),
+                **index_size,
                 CEILING: float(never_wrong[PRIMARY_METRIC].mean()),
                 "pages_per_second": pages_per_second,
                 "seconds_per_query": seconds_per_query + min(k, self.depth) / pages_per_second,
             }
-        alone = means(per_query_metrics(retrieved, relevant)) | {"seconds_per_query": seconds_per_query}
+        alone = means(per_query_metrics(retrieved, relevant)) | index_size | {"seconds_per_query": seconds_per_query}
         return TopKReport(metrics, alone, per_query, rankings)
 
     def write(self, report: TopKReport, file: Path) -> None:

@@ -26,6 +26,7 @@ def loss_class(option: str) -> type[Loss]:
 
 LOSSES = sorted(file.stem for file in (CONF / "loss").glob("*.yaml"))
 EMBEDDER_LOSSES = [option for option in LOSSES if loss_class(option).trains is ModelKind.embedder]
+MULTI_VECTOR_LOSSES = [option for option in LOSSES if loss_class(option).trains is ModelKind.multi_vector]
 RERANKER_LOSSES = [option for option in LOSSES if loss_class(option).trains is ModelKind.reranker]
 
 

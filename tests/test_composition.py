@@ -17,7 +17,7 @@ from mmexp.__main__ import CONF, arrange
 from mmexp.experiment import Experiment, register, to_experiment
 from mmexp.schema import ConfigError
 from mmexp.sweep_names import member_name
-from tests.loss_options import LOSSES, RERANKER_LOSSES, with_what_it_needs
+from tests.loss_options import LOSSES, MULTI_VECTOR_LOSSES, RERANKER_LOSSES, with_what_it_needs
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "local")
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
@@ -37,6 +37,9 @@ REQUIRED = {
 REQUIRED |= {("loss", loss): with_what_it_needs(loss, Path("x"), Path("x"))[1:] for loss in LOSSES}
 for loss in RERANKER_LOSSES:
     REQUIRED["loss", loss].append("reranker_arch=any_to_any")
+for loss in MULTI_VECTOR_LOSSES:
+    REQUIRED["loss", loss].append("embedder_arch=multi_vector")
+REQUIRED["embedder_arch", "multi_vector"] = ["loss=multi_vector_mnrl"]
 REQUIRED |= {(group, option): ["loss=list_net"] for group, option in OPTIONS if group == "reranker_arch"}
 
 

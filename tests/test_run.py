@@ -139,6 +139,7 @@ def test_losses_and_ndcg_equal_those_of_the_plain_script(checkpoint, parity_data
 STAND_INS = {
     "vdr_2b": ("vdr_columns", ["dims=halves"]),
     "vdr_2b_full": ("vdr_columns", ["dims=halves"]),
+    "vdr_2b_multivector": ("vdr_columns", []),
     "vdr_8b": ("vdr_columns", ["dims=halves"]),
     "vdr_from_vlm": ("vdr_columns", ["dims=halves"]),
     "vdr_multilingual": ("vdr_ids", ["dims=halves", "data.languages=[en,de]", "data.num_eval_queries=4"]),
@@ -147,6 +148,7 @@ STAND_INS = {
     "vdr_reranker_2b": ("vdr_columns", []),
     "doodles_any_to_any": ("doodles", []),
     "doodles_feature_extraction": ("doodles", []),
+    "multivector_tiny": (None, ["data.num_train_pages=40", "data.num_eval_pages=10"]),
     "reranker_tiny": (None, ["data.num_train_pages=40", "data.num_eval_pages=10"]),
 }
 QUICK = [
@@ -174,10 +176,12 @@ def test_every_experiment_runs_on_a_stand_in_in_the_hubs_layout(name, tmp_path, 
     assert result["num_documents"] >= result["num_queries"] >= 4
     run_dir = tmp_path / "run"
     assert losses_of(run_dir)[-1][0] == 2
-    from sentence_transformers import CrossEncoder, SentenceTransformer
+    from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
 
     if "by_direction" in result:
         assert CrossEncoder(str(run_dir / "model")).predict([("a question", page(1))]).shape == (1,)
+    elif "MultiVectorMask" in result["model"]["modules"]:
+        assert MultiVectorEncoder(str(run_dir / "model")).encode("a question").shape[1] == 128
     else:
         assert SentenceTransformer(str(run_dir / "model")).encode(["a question"]).shape == (1, 32)
 

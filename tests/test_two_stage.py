@@ -161,3 +161,10 @@ def test_models_of_the_other_kind_and_runs_without_a_model_are_refused(embedder,
     (tmp_path / "result.json").write_text(json.dumps({"status": "failed"}))
     with pytest.raises(ConfigError, match="a run that has left no model"):
         HubModel(checkpoint=str(tmp_path))
+
+
+def test_a_multi_vector_model_can_be_the_first_stage(embedder, reranker_run, tmp_path):
+    overrides = [*overrides_of(embedder, reranker_run), "embedder_arch=multi_vector", "two_stage.top_k=[5]"]
+    result = run_in(tmp_path, *overrides)
+    assert result["baseline"]["bytes_per_document"] == result["baseline"]["vectors_per_document"] * 128 * 4 > 128 * 4
+    assert 0 < result["baseline"]["ndcg@10"] <= result["final"]["ceiling_ndcg@10"]

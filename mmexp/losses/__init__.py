@@ -1,7 +1,8 @@
 """Losses: the library's, chosen by name. `dims` wraps Matryoshka around any of an embedder's, last.
 
-A loss derives from the class of the kind of model that it trains, EmbedderLoss or RerankerLoss, and declares what it
-takes: the form of its rows, its labels, how many negatives. `taught.py` holds what learns from another model.
+A loss derives from the class of the kind of model that it trains, EmbedderLoss, MultiVectorLoss or RerankerLoss, and
+declares what it takes: the form of its rows, its labels, how many negatives. `taught.py` holds what learns from another
+model.
 """
 
 from __future__ import annotations
@@ -122,6 +123,7 @@ class Loss(ABC):
 # What to type for each kind of model.
 TAKES_LABEL = {
     ModelKind.embedder: "loss=cosent, loss=contrastive",
+    ModelKind.multi_vector: "embedder_arch=single_vector loss=cosent",
     ModelKind.reranker: "loss=binary_cross_entropy",
 }
 
@@ -130,6 +132,12 @@ class EmbedderLoss(Loss):
     """Base of the losses of embedders."""
 
     trains: ClassVar[ModelKind] = ModelKind.embedder
+
+
+class MultiVectorLoss(Loss):
+    """Base of the losses of multi-vector models."""
+
+    trains: ClassVar[ModelKind] = ModelKind.multi_vector
 
 
 class RerankerLoss(Loss):

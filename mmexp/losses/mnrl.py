@@ -10,7 +10,7 @@ from mmexp.losses import EmbedderLoss
 from mmexp.schema import ConfigError, schema
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import MultiVectorEncoder, SentenceTransformer
     from torch import nn
 
     from mmexp.experiment import Experiment
@@ -112,7 +112,7 @@ class MiniBatches:
     mini_batch_size: int | None = None
     """Inputs of a mini-batch, whatever their length; 1 in the published recipe. null: cut by mini_batch_num_tokens."""
 
-    def mini_batches(self, model: SentenceTransformer) -> dict[str, Any]:
+    def mini_batches(self, model: SentenceTransformer | MultiVectorEncoder) -> dict[str, Any]:
         """The library's arguments. Raises `ConfigError` for a model whose inputs it cannot cut."""
         from sentence_transformers.base.losses.gradcache import has_static_embedding_input
 

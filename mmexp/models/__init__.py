@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from mmexp.schema import ConfigError
 
 if TYPE_CHECKING:
-    from sentence_transformers import CrossEncoder, SentenceTransformer
+    from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
 
+    from mmexp.embedder_archs.multi_vector import MultiVector
     from mmexp.reranker_archs import RerankerArch
 
 
@@ -55,11 +56,17 @@ class Model(ABC):
     def build(self) -> SentenceTransformer:
         """Load the model as an embedder, ready to train."""
 
+    def build_multi_vector(self, arch: MultiVector) -> MultiVectorEncoder:
+        """Load the model as a multi-vector model, ready to train; a saved one as what it is."""
+        raise ConfigError(
+            f"{type(self).__name__} cannot become a multi-vector model. Use embedder_arch=single_vector, or model=hub."
+        )
+
     @abstractmethod
     def build_reranker(self, arch: RerankerArch, prompts: dict[str, str]) -> CrossEncoder:
         """Load the model as a reranker of that architecture, ready to train; a saved reranker as what it is."""
 
-    def set_pixel_bounds(self, model: SentenceTransformer | CrossEncoder) -> None:
+    def set_pixel_bounds(self, model: SentenceTransformer | MultiVectorEncoder | CrossEncoder) -> None:
         """Bound the area of a page, as the Qwen-VL processors do. Set on the processor, so that it is saved with it."""
         from transformers.image_utils import SizeDict
 

@@ -45,13 +45,14 @@ class ModelFacts:
 
 def model_facts(model: BaseModel) -> ModelFacts:
     """Read the facts off a loaded model. Preprocesses one blank page."""
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
+    embedder = model if isinstance(model, SentenceTransformer | MultiVectorEncoder) else None
     return ModelFacts(
         architecture=" + ".join(architectures(model)),
         modules=[_module_name(module) for module in model],
         modalities=[m if isinstance(m, str) else "+".join(m) for m in model.modalities],
-        embedding_dimension=model.get_embedding_dimension() if isinstance(model, SentenceTransformer) else None,
+        embedding_dimension=embedder.get_embedding_dimension() if embedder is not None else None,
         parameters=sum(p.numel() for p in model.parameters()),
         trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         dtype=str(model.dtype).removeprefix("torch."),
@@ -75,7 +76,7 @@ def processor_parts(model: BaseModel, name: str) -> list[Any]:
 
 def check_modalities(model: BaseModel, split: Split) -> None:
     """Raise `ConfigError` where the model does not take what the first query or its document is."""
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import CrossEncoder
     from sentence_transformers.base.modality import format_modality, infer_modality
 
     row = split.rows[0]
@@ -84,7 +85,7 @@ def check_modalities(model: BaseModel, split: Split) -> None:
         reason = "" if model.supports(modality) else f"it takes {', '.join(map(format_modality, model.modalities))}"
         if modality == "audio" and not reason:
             check_sampling_rate(model, cells[index])
-        if not reason and isinstance(model, SentenceTransformer):
+        if not reason and not isinstance(model, CrossEncoder):
             try:
                 model.preprocess([cells[index]], task=role)
             except ValueError as error:  # a router has no way for it, or the encoder behind it does not take it
@@ -124,14 +125,14 @@ def _module_name(module: torch.nn.Module) -> str:
 def tokens_per_page(model: BaseModel) -> int:
     """Tokens that the model spends on an A4 page scanned at 200 dpi; a reranker's with an empty query."""
     from PIL import Image
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import CrossEncoder
 
     from mmexp.tokens import patch_size, tokens_of_each
 
     if not model.supports("image"):
         return 1
     page = Image.new("RGB", A4_AT_200_DPI, "white")
-    if not isinstance(model, SentenceTransformer):
+    if isinstance(model, CrossEncoder):
         features = model.preprocess([("", page)])
     else:
         try:

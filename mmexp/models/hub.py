@@ -18,14 +18,22 @@ from mmexp.models import Model
 from mmexp.schema import ConfigError, schema
 
 if TYPE_CHECKING:
-    from sentence_transformers import CrossEncoder, SentenceTransformer
+    from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
     from sentence_transformers.base.model_card import BaseModelCardData
     from sentence_transformers.base.modules import Transformer
     from transformers import PretrainedConfig
 
+    from mmexp.embedder_archs.multi_vector import MultiVector
     from mmexp.reranker_archs import RerankerArch
 
 log = logging.getLogger(__name__)
+
+# Checkpoints that are no embedder, by the class that they are saved as: what they are, and what loads them as that.
+OTHER_KINDS = {
+    "CrossEncoder": ("a reranker", "reranker_arch=any_to_any"),
+    "MultiVectorEncoder": ("a multi-vector model", "embedder_arch=multi_vector"),
+    "ColBERT": ("a multi-vector model", "embedder_arch=multi_vector"),
+}
 
 ModelCard = TypeVar("ModelCard", bound="BaseModelCardData")
 
@@ -145,10 +153,8 @@ class HubModel(Model):
     def is_reranker(self) -> bool:
         if (kind := self._saved_kind()) is not None:
             return kind == "CrossEncoder"
-        config = self._read_config()
-        architectures = (config.architectures if config is not None else None) or []
         return not self._is_embedding_model() and any(
-            name.endswith("ForSequenceClassification") for name in architectures
+            name.endswith("ForSequenceClassification") for name in self._architectures()
         )
 
     def build(self) -> SentenceTransformer:
@@ -160,11 +166,7 @@ class HubModel(Model):
             "model_card_data": self.card.build(SentenceTransformerModelCardData),
         }
         with self._loading():
-            if self._saved_kind() == "CrossEncoder":
-                raise ConfigError(
-                    f"model.checkpoint={self.checkpoint} is a reranker, and here an embedder is asked for. Choose "
-                    "another, or reranker_arch=any_to_any to go on training it (a saved reranker stays what it is)."
-                )
+            self._refuse_other_kinds("an embedder")
             if not self._is_embedding_model():
                 model = SentenceTransformer(modules=self._fresh_modules(), **shared)
             elif self.pooling is None:
@@ -176,6 +178,27 @@ class HubModel(Model):
                 )
         self.set_pixel_bounds(model)
         self._set_padding(model)
+        return model
+
+    def build_multi_vector(self, arch: MultiVector) -> MultiVectorEncoder:
+        from sentence_transformers import MultiVectorEncoder
+        from sentence_transformers.multi_vector_encoder.model_card import MultiVectorEncoderModelCardData
+
+        if self.pooling is not None:
+            raise ConfigError(
+                f"model.pooling={self.pooling.value} would be ignored: embedder_arch=multi_vector keeps the embedding "
+                "of every token. Use model.pooling=null."
+            )
+        with self._loading():
+            self._refuse_other_kinds("a multi-vector model")
+            model = MultiVectorEncoder(
+                self.checkpoint,
+                **self.loading_arguments(),
+                prompts=self.prompts or None,
+                model_card_data=self.card.build(MultiVectorEncoderModelCardData),
+            )
+            arch.finish(model, is_new=not self._brings_projection())
+        self.set_pixel_bounds(model)
         return model
 
     def build_reranker(self, arch: RerankerArch, prompts: dict[str, str]) -> CrossEncoder:
@@ -199,6 +222,14 @@ class HubModel(Model):
                 model = arch.build(self, **arguments)
         self.set_pixel_bounds(model)
         return model
+
+    def _refuse_other_kinds(self, asked_for: str) -> None:
+        is_a, loaded_by = OTHER_KINDS.get(self._saved_kind() or "", (asked_for, ""))
+        if is_a != asked_for:
+            raise ConfigError(
+                f"model.checkpoint={self.checkpoint} is {is_a}, and here {asked_for} is asked for. Choose another, or "
+                f"{loaded_by} to go on training it (what is saved as {is_a} stays one)."
+            )
 
     @contextmanager
     def _loading(self) -> Iterator[None]:
@@ -236,6 +267,10 @@ class HubModel(Model):
             )
         except (OSError, ValueError) as error:
             raise self._cannot_load(error) from error
+
+    def _architectures(self) -> list[str]:
+        config = self._read_config()
+        return (config.architectures if config is not None else None) or []
 
     def loading_arguments(self) -> dict[str, Any]:
         """What the library's model classes take beside the checkpoint."""
@@ -332,6 +367,15 @@ class HubModel(Model):
         from sentence_transformers.util import is_sentence_transformer_model
 
         return is_sentence_transformer_model(self.checkpoint, revision=self.revision)
+
+    def _brings_projection(self) -> bool:
+        """Whether the checkpoint projects its tokens: multi-vector models do, and embedders with a dense layer."""
+        retrievers = ("HF_ColBERT", "ForRetrieval")
+        return (
+            self._saved_kind() in ("MultiVectorEncoder", "ColBERT")
+            or "Dense" in self._modules_json()
+            or any(name.endswith(retrievers) for name in self._architectures())
+        )
 
     def _modules_json(self) -> str:
         return self._read_file("modules.json") or ""

@@ -14,10 +14,11 @@ from mmexp.models.hub import HubModel
 from mmexp.schema import schema
 
 if TYPE_CHECKING:
-    from sentence_transformers import CrossEncoder, SentenceTransformer
+    from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
     from transformers import PreTrainedTokenizerBase, Qwen3VLConfig
     from transformers.models.qwen3_vl import Qwen3VLProcessor
 
+    from mmexp.embedder_archs.multi_vector import MultiVector
     from mmexp.reranker_archs import RerankerArch
 
 SPECIAL_TOKENS = (
@@ -80,6 +81,10 @@ class TinyVlm(HubModel):
     def build(self) -> SentenceTransformer:
         with self._written():
             return super().build()
+
+    def build_multi_vector(self, arch: MultiVector) -> MultiVectorEncoder:
+        with self._written():
+            return super().build_multi_vector(arch)
 
     def build_reranker(self, arch: RerankerArch, prompts: dict[str, str]) -> CrossEncoder:
         with self._written():
