@@ -38,13 +38,18 @@ def print_results(baseline: Report | None, final: Report, metric: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(
-        PART_TITLES[final.part], "baseline", "final", "delta", *final.shown, title=f"{metric} on the evaluation data"
-    )
+    more_titles = [name.replace("_", " ") for name in final.shown]  # so that narrow terminals break them
+    title = f"{metric} on the evaluation data"
+    table = Table(PART_TITLES[final.part], "baseline", "final", "delta", *more_titles, title=title)
     befores: Mapping[Any, Metrics] = baseline.metrics if baseline else {}
     for part, metrics in final.metrics.items():
         before = befores[part][metric] if baseline else None
         row = ["-", "-"] if before is None else [f"{before:.4f}", f"{metrics[metric] - before:+.4f}"]
-        more = [f"{value:,.0f}" if (value := metrics[name]) >= 1000 else f"{value:.4g}" for name in final.shown]
+        more = [readable(metrics[name]) if name in metrics else "-" for name in final.shown]
         table.add_row(str(part), row[0], f"{metrics[metric]:.4f}", row[1], *more)
     Console().print(table)
+
+
+def readable(value: float) -> str:
+    """A number with about four digits that count."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"

@@ -340,7 +340,10 @@ def test_a_file_that_does_not_fit_the_data_is_refused(pages, tmp_path):
         (["mine.process=2", "mine.num_processes=2"], r"mine\.process=2 is none of mine\.num_processes=2"),
         (["data.negatives=x"], r"data\.negatives=x would be ignored"),
         (["reranker_arch=any_to_any", "loss=lambda", "dims=none"], r"mining needs an embedder"),
-        (["data=hub_columns", "data.path=x", "data.label_column=y", "loss=cosent"], r"data\.label_column=y would be"),
+        (
+            ["data=hub_columns", "data.path=x", "data.label_column=y", "loss=cosent", "data.num_negatives=0"],
+            r"data\.label_column=y would be",
+        ),
     ],
 )
 def test_what_cannot_be_mined_is_refused(tmp_path, overrides, message):

@@ -1,9 +1,11 @@
 """Models: a checkpoint and how it loads.
 
-hub.py       any checkpoint of the Hub or a local folder
-router.py    separate encoders, chosen by modality and by task
-tiny_vlm.py  Qwen3-VL's architecture, tiny, made on the spot
-facts.py     what a loaded model is: modalities, size, tokens per page, a checksum of its weights
+hub.py         any checkpoint of the Hub or a local folder
+checkpoint.py  what a checkpoint says of itself, without its weights
+weights.py     how weights are loaded
+router.py      separate encoders, chosen by modality and by task
+tiny_vlm.py    Qwen3-VL's architecture, tiny, made on the spot
+facts.py       what a loaded model is: modalities, size, tokens per page, a checksum of its weights
 """
 
 from __future__ import annotations

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from omegaconf import MISSING
 
 from mmexp.models import Model
+from mmexp.models.checkpoint import Checkpoint, pools_each_modality
+from mmexp.models.weights import Attention, Dtype, Quantization, attention_arguments, quantization_arguments
 from mmexp.schema import ConfigError, schema
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
     from sentence_transformers.base.model_card import BaseModelCardData
     from sentence_transformers.base.modules import Transformer
-    from transformers import PretrainedConfig
 
     from mmexp.embedder_archs.multi_vector import MultiVector
     from mmexp.reranker_archs import RerankerArch
@@ -36,25 +35,6 @@ OTHER_KINDS = {
 }
 
 ModelCard = TypeVar("ModelCard", bound="BaseModelCardData")
-
-
-class Dtype(Enum):
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-
-
-class Attention(Enum):
-    auto = "auto"
-    eager = "eager"
-    sdpa = "sdpa"
-    flash_attention_2 = "flash_attention_2"
-    flash_attention_2_or_sdpa = "flash_attention_2_or_sdpa"
-
-
-class Quantization(Enum):
-    nf4 = "nf4"
 
 
 class PoolingMode(Enum):
@@ -142,20 +122,21 @@ class HubModel(Model):
             )
         return str(run_dir / "model")
 
+    @property
+    def source(self) -> Checkpoint:
+        """What the checkpoint says of itself."""
+        return Checkpoint(self.checkpoint, self.revision, self.trust_remote_code)
+
     def embedding_dimension(self) -> int | None:
-        config = self._read_config()
-        if config is None or "Dense" in self._modules_json():
+        config = self.source.config()
+        if config is None or self.source.has_dense():
             return None
         if pools_each_modality(config) and hasattr(config, "projection_dim"):
             return config.projection_dim
         return getattr(config.get_text_config(), "hidden_size", None)
 
     def is_reranker(self) -> bool:
-        if (kind := self._saved_kind()) is not None:
-            return kind == "CrossEncoder"
-        return not self._is_embedding_model() and any(
-            name.endswith("ForSequenceClassification") for name in self._architectures()
-        )
+        return self.source.is_reranker()
 
     def build(self) -> SentenceTransformer:
         from sentence_transformers import SentenceTransformer
@@ -167,7 +148,7 @@ class HubModel(Model):
         }
         with self._loading():
             self._refuse_other_kinds("an embedder")
-            if not self._is_embedding_model():
+            if not self.source.is_embedding_model():
                 model = SentenceTransformer(modules=self._fresh_modules(), **shared)
             elif self.pooling is None:
                 model = SentenceTransformer(self.checkpoint, **self.loading_arguments(), **shared)
@@ -197,7 +178,7 @@ class HubModel(Model):
                 prompts=self.prompts or None,
                 model_card_data=self.card.build(MultiVectorEncoderModelCardData),
             )
-            arch.finish(model, is_new=not self._brings_projection())
+            arch.finish(model, is_new=not self.source.brings_projection())
         self.set_pixel_bounds(model)
         return model
 
@@ -215,7 +196,7 @@ class HubModel(Model):
             "model_card_data": self.card.build(CrossEncoderModelCardData),
         }
         with self._loading():
-            if self._saved_kind() == "CrossEncoder":
+            if self.source.saved_kind() == "CrossEncoder":
                 log.info("model.checkpoint=%s is a saved reranker, loaded as it is", self.checkpoint)
                 model = CrossEncoder(self.checkpoint, **self.loading_arguments(), **arguments)
             else:
@@ -224,7 +205,7 @@ class HubModel(Model):
         return model
 
     def _refuse_other_kinds(self, asked_for: str) -> None:
-        is_a, loaded_by = OTHER_KINDS.get(self._saved_kind() or "", (asked_for, ""))
+        is_a, loaded_by = OTHER_KINDS.get(self.source.saved_kind() or "", (asked_for, ""))
         if is_a != asked_for:
             raise ConfigError(
                 f"model.checkpoint={self.checkpoint} is {is_a}, and here {asked_for} is asked for. Choose another, or "
@@ -237,47 +218,24 @@ class HubModel(Model):
 
         Where it cannot, the library would start a model of its own.
         """
-        self._read_config()
+        self.source.config()
         try:
             yield
         except ConfigError:
             raise
         except (OSError, ValueError, ImportError) as error:
-            raise self._cannot_load(error) from error
-
-    def _read_config(self) -> PretrainedConfig | None:
-        """The configuration of the checkpoint's transformer, wherever it lies. None where it has none, or several.
-
-        Raises `ConfigError` where the checkpoint cannot be reached.
-        """
-        from transformers import AutoConfig
-
-        try:
-            adapter = json.loads(self._read_file("adapter_config.json") or "{}")
-            folder = ""
-            if self._is_embedding_model() and not adapter:
-                folder = json.loads(self._modules_json())[0]["path"]
-                if "model_type" not in (self._read_file("config.json", folder) or ""):
-                    return None  # a router, static embeddings
-            return AutoConfig.from_pretrained(
-                adapter.get("base_model_name_or_path", self.checkpoint),
-                subfolder=folder,
-                revision=adapter.get("revision") if adapter else self.revision,
-                trust_remote_code=self.trust_remote_code,
-            )
-        except (OSError, ValueError) as error:
-            raise self._cannot_load(error) from error
-
-    def _architectures(self) -> list[str]:
-        config = self._read_config()
-        return (config.architectures if config is not None else None) or []
+            raise self.source.cannot_load(error) from error
 
     def loading_arguments(self) -> dict[str, Any]:
         """What the library's model classes take beside the checkpoint."""
         return {
             "revision": self.revision,
             "trust_remote_code": self.trust_remote_code,
-            "model_kwargs": {"dtype": self.dtype.value, **self._attention(), **self._quantization()},
+            "model_kwargs": {
+                "dtype": self.dtype.value,
+                **attention_arguments(self.attention),
+                **quantization_arguments(self.quantization),
+            },
             "processor_kwargs": {"model_max_length": self.max_seq_length} if self.max_seq_length else {},
         }
 
@@ -308,7 +266,7 @@ class HubModel(Model):
             f"model.checkpoint={self.checkpoint} is not an embedding model yet: it has no pooling. Choose one with "
             "model.pooling=lasttoken (for causal language models) or model.pooling=mean."
         )
-        if self.pooling is None and not pools_each_modality(self._read_config()):
+        if self.pooling is None and not pools_each_modality(self.source.config()):
             raise no_pooling  # before a weight is read
         transformer = self.transformer()
         pooled = transformer.module_output_name == "sentence_embedding"
@@ -324,88 +282,8 @@ class HubModel(Model):
         pooling = Pooling(transformer.get_embedding_dimension(), self.pooling.value)
         return [transformer, pooling, Normalize()]
 
-    def _attention(self) -> dict[str, str]:
-        if self.attention is Attention.auto:
-            return {}
-        if self.attention is not Attention.flash_attention_2_or_sdpa:
-            return {"attn_implementation": self.attention.value}
-        from transformers.utils import is_flash_attn_2_available
-
-        if is_flash_attn_2_available():
-            return {"attn_implementation": "flash_attention_2"}
-        log.info("model.attention: flash-attn is not installed for this machine's GPU, using sdpa")
-        return {}  # which is sdpa, but for architectures that have eager attention alone
-
-    def _quantization(self) -> dict[str, Any]:
-        if self.quantization is None:
-            return {}
-        import torch
-        from transformers import BitsAndBytesConfig
-
-        missing = [
-            what
-            for what, there in (
-                ("an NVIDIA GPU", torch.cuda.is_available()),
-                ("bitsandbytes (pip install 'mmexp[qlora]')", find_spec("bitsandbytes") is not None),
-            )
-            if not there
-        ]
-        if missing:
-            raise ConfigError(
-                f"model.quantization={self.quantization.value} needs {' and '.join(missing)}. Use "
-                "model.quantization=null, or adapter=lora in place of adapter=qlora."
-            )
-        config = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
-        )
-        return {"quantization_config": config}
-
-    def _is_embedding_model(self) -> bool:
-        from sentence_transformers.util import is_sentence_transformer_model
-
-        return is_sentence_transformer_model(self.checkpoint, revision=self.revision)
-
-    def _brings_projection(self) -> bool:
-        """Whether the checkpoint projects its tokens: multi-vector models do, and embedders with a dense layer."""
-        retrievers = ("HF_ColBERT", "ForRetrieval")
-        return (
-            self._saved_kind() in ("MultiVectorEncoder", "ColBERT")
-            or "Dense" in self._modules_json()
-            or any(name.endswith(retrievers) for name in self._architectures())
-        )
-
-    def _modules_json(self) -> str:
-        return self._read_file("modules.json") or ""
-
-    def _saved_kind(self) -> str | None:
-        """The class that sentence-transformers saved the checkpoint as. None: not saved by it, or by an old one."""
-        return json.loads(self._read_file("config_sentence_transformers.json") or "{}").get("model_type")
-
-    def _read_file(self, name: str, folder: str = "") -> str | None:
-        from sentence_transformers.util import load_file_path
-
-        path = load_file_path(self.checkpoint, name, subfolder=folder, revision=self.revision)
-        return None if path is None else Path(path).read_text(encoding="utf-8")
-
     def _set_padding(self, model: SentenceTransformer) -> None:
         """Said to the module that tokenizes, so that it is saved with it."""
         if self.pad_to_max_length:
             transformer: Any = model[0]
             transformer.processing_kwargs.setdefault("text", {})["padding"] = "max_length"
-
-    def _cannot_load(self, error: Exception) -> ConfigError:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        return ConfigError(
-            f"model.checkpoint={self.checkpoint} (revision {self.revision or 'main'}) cannot be loaded: {reason} "
-            "Give a local folder, or a Hub model that can be reached from here (HF_HUB_OFFLINE=1 stops all downloads)."
-        )
-
-
-def pools_each_modality(config: Any) -> bool:
-    """Whether the architecture is a dual encoder, such as CLIP: one embedding for each text, image or sound."""
-    from transformers import MODEL_MAPPING
-
-    return hasattr(MODEL_MAPPING.get(type(config), None), "get_text_features")

@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 from mmexp.models.facts import model_facts, weights_checksum
-from mmexp.models.hub import Attention, Card, Dtype, HubModel, PoolingMode
+from mmexp.models.hub import Card, HubModel, PoolingMode
 from mmexp.models.tiny_vlm import TinyVlm, write_checkpoint
+from mmexp.models.weights import Attention, Dtype
 from mmexp.schema import ConfigError
 
 PAGE = Image.new("RGB", (400, 500), "white")
