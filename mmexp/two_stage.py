@@ -136,7 +136,8 @@ class TwoStageEvaluator(ModelEvaluator[TopKReport]):
         index_size = self.retriever.index_size(computed, self.retriever.dims[-1])
         rankings, per_query, metrics = {}, {}, {}
         for k in self.settings.top_k:
-            rankings[k] = reordered(retrieved, computed["scores"].numpy()[:, :k])
+            scores = blended(computed["scores"].numpy()[:, :k], retrieved.scores[:, :k], self.settings.retrieval_weight)
+            rankings[k] = reordered(retrieved, scores)
             per_query[k] = per_query_metrics(rankings[k], relevant)
             never_wrong = per_query_metrics(reordered(retrieved, is_relevant[:, :k].astype(np.float32)), relevant)
             metrics[k] = {
@@ -152,6 +153,22 @@ class TwoStageEvaluator(ModelEvaluator[TopKReport]):
     def write(self, report: TopKReport, file: Path) -> None:
         """Write a row per (query, number of reranked documents), as the retriever does per size."""
         self.retriever.write_rankings("top_k", report.rankings, report.per_query, file)
+
+
+def blended(reranker: np.ndarray, retriever: np.ndarray, weight: float) -> np.ndarray:
+    """The scores of both stages, standardised query by query, the retriever's by `weight`: all are (queries, k).
+
+    Without weight they are the reranker's as they are.
+    """
+    if weight == 0:
+        return reranker
+    return (1 - weight) * standardised(reranker) + weight * standardised(retriever)
+
+
+def standardised(scores: np.ndarray) -> np.ndarray:
+    """Scores less their mean over each query, in units of their standard deviation."""
+    deviations = scores - scores.mean(axis=1, keepdims=True)
+    return deviations / np.maximum(deviations.std(axis=1, keepdims=True), np.finfo(scores.dtype).tiny)
 
 
 def reordered(ranking: Ranking, scores: np.ndarray) -> Ranking:

@@ -29,7 +29,15 @@ class TwoStage:
     top_k: list[int] = field(default_factory=lambda: [10, 50, 100])
     """How many of the first stage's documents are reranked; every depth is measured, each pair is scored once."""
 
+    retrieval_weight: float = 0.0
+    """Weight of the first stage's score in the new order, 0 to 1; the reranker's has the rest. Both are standardised
+    over the documents that are reranked, query by query. 0: the reranker alone decides."""
+
     def __post_init__(self) -> None:
         if self.top_k != sorted({k for k in self.top_k if k > 0}) or not self.top_k:
             ascending = sorted({k for k in self.top_k if k > 0}) or [10]
             raise ConfigError(f"two_stage.top_k={self.top_k} is not ascending. Use two_stage.top_k={ascending}.")
+        if not 0 <= self.retrieval_weight <= 1:
+            raise ConfigError(
+                f"two_stage.retrieval_weight={self.retrieval_weight} is no weight. Use 0 (the reranker alone) to 1."
+            )

@@ -27,7 +27,7 @@ from mmexp.multi_vector import MultiVectorEvaluator
 from mmexp.schema import ConfigError
 from tests.conftest import page
 from tests.loss_options import MULTI_VECTOR_LOSSES
-from tests.test_run import QUICK, SMALL, experiment_of, losses_of, run_in
+from tests.test_run import QUICK, SMALL, assert_losses_equal, experiment_of, losses_of, run_in
 
 PAGES = ["data.num_train_pages=20", "data.num_eval_pages=10"]
 PIXELS = {"min_pixels": 1024, "max_pixels": 128 * 160}
@@ -78,11 +78,7 @@ def test_losses_and_metrics_equal_those_of_the_published_form(checkpoint, vdr_co
         *[f"loss.{key}={value}" for key, value in mini_batch.items()],
         *[f"++trainer.{key}={value}" for key, value in arguments.items() if key != "seed"],
     )
-    found = losses_of(tmp_path / "run")
-    assert [step for step, _ in found] == [step for step, _ in expected.losses]
-    assert len(found) == 4
-    for (_, ours), (step, theirs) in zip(found, expected.losses, strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-5), f"step {step}"
+    assert_losses_equal(tmp_path / "run", expected.losses, num_logged=4)
     for stage in ("baseline", "final"):
         for metric, value in getattr(expected, stage).items():
             assert result[stage][metric] == pytest.approx(value, abs=1e-6), metric

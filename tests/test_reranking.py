@@ -26,7 +26,7 @@ from mmexp.reranking_settings import Reranking
 from mmexp.schema import ConfigError
 from tests.conftest import page, write_config, write_readme
 from tests.loss_options import RERANKER_LOSSES, with_what_it_needs
-from tests.test_run import QUICK, SMALL, evaluated_again, experiment_of, losses_of, run_in
+from tests.test_run import QUICK, SMALL, assert_losses_equal, evaluated_again, experiment_of, losses_of, run_in
 
 ARCHS = ["any_to_any", "feature_extraction"]
 
@@ -95,11 +95,7 @@ def test_losses_and_metrics_equal_those_of_the_published_form(checkpoint, vdr_co
     expected = reference_reranking(checkpoint, arch, prompts, pairs, samples, tmp_path / "reference", **arguments)
 
     result = run_in(tmp_path, *overrides)
-    found = losses_of(tmp_path / "run")
-    assert [step for step, _ in found] == [step for step, _ in expected.losses]
-    assert len(found) >= 8
-    for (_, ours), (step, theirs) in zip(found, expected.losses, strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-5), f"step {step}"
+    assert_losses_equal(tmp_path / "run", expected.losses, num_logged=8)
     for name in directions:
         for stage in ("baseline", "final"):
             for metric, value in getattr(expected, stage)[name].items():

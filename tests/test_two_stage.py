@@ -18,7 +18,7 @@ from mmexp.models.tiny_vlm import TinyVlm, write_checkpoint
 from mmexp.reranker_archs.any_to_any import AnyToAny
 from mmexp.reranking import PreprocessedPairs
 from mmexp.schema import ConfigError
-from mmexp.two_stage import reordered
+from mmexp.two_stage import blended, reordered
 from tests.test_run import experiment_of, run_in
 
 PAGES = {"num_train_pages": 20, "num_eval_pages": 30}
@@ -139,12 +139,24 @@ def test_reordering_moves_only_what_was_scored_and_leaves_ties_as_they_were():
     assert ranking.documents.tolist() == [[7, 3, 5, 1]]
 
 
+def test_blending_counts_both_stages_in_units_of_their_own_spread():
+    reranker, retriever = np.array([[0.0, 100.0, 50.0]]), np.array([[0.9, 0.8, 0.7]])
+    assert blended(reranker, retriever, 0.0) is reranker
+    assert blended(reranker, retriever, 1.0)[0].argsort()[::-1].tolist() == [0, 1, 2]
+    half = blended(reranker, retriever, 0.5)
+    expected = (np.array([-1, 1, 0]) + np.array([1, 0, -1])) / 2 * np.sqrt(1.5)
+    np.testing.assert_allclose(half[0], expected, atol=1e-9)
+    assert blended(reranker * 1000 + 5, retriever, 0.5) == pytest.approx(half)
+    assert np.isfinite(blended(np.zeros((1, 3)), retriever, 0.5)).all()  # a reranker that tells nothing apart
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["task=train"], "task=train cannot be with two_stage"),
         (["reranker_arch=any_to_any"], "Use reranker_arch=null; the second stage has its own"),
         (["two_stage.top_k=[50,10]"], r"is not ascending\. Use two_stage\.top_k=\[10, 50\]"),
+        (["two_stage.retrieval_weight=2"], r"two_stage\.retrieval_weight=2\.0 is no weight"),
         (["two_stage.top_k=[]"], r"Use two_stage\.top_k=\[10\]"),
     ],
 )

@@ -25,7 +25,7 @@ class ReducedJpeg(Cells):
 
     def __getitem__(self, index: int) -> Any:
         encoded = self.cells.encoded(index)
-        if bytes(encoded[:3]) != JPEG_START:
+        if not is_jpeg(encoded):
             return self.cells[index]
         try:
             return decode_reduced(encoded, self.num_pixels)
@@ -42,8 +42,14 @@ class ReducedJpeg(Cells):
         return self.cells.source(index)
 
     def digest(self, index: int) -> str:
-        """Another than that of the page decoded whole: the model sees slightly other pixels."""
-        return f"{self.cells.digest(index)}@{self.num_pixels}"
+        """Another than that of a JPEG page decoded whole: the model sees slightly other pixels."""
+        whole = self.cells.digest(index)
+        return f"{whole}@{self.num_pixels}" if is_jpeg(self.cells.encoded(index)) else whole
+
+
+def is_jpeg(encoded: bytes | memoryview) -> bool:
+    """Whether a cell's bytes are those of a JPEG file."""
+    return bytes(encoded[:3]) == JPEG_START
 
 
 def decode_reduced(encoded: bytes | memoryview, num_pixels: int) -> Image:
