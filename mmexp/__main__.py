@@ -75,8 +75,8 @@ def arrange(arguments: list[str]) -> list[str]:
     """Without an experiment, the embedded one; `+debug=` last of the overrides, so that it wins over any experiment."""
     is_override = re.compile(r"~|[^-].*=")
     at = [n for n, argument in enumerate(arguments) if is_override.match(argument)]
-    # Hydra takes no null for a config group; what it means is to leave the group out.
-    overrides = ["~reranker_arch" if arguments[n] == "reranker_arch=null" else arguments[n] for n in at]
+    # Hydra takes no null for a config group, which is what these are without one.
+    overrides = [re.sub(r"^(adapter|reranker_arch)=null$", r"\1=none", arguments[n]) for n in at]
     if not any(re.match(r"\+{0,2}experiment=", override) for override in overrides):
         overrides.insert(0, "+experiment=vdr_tiny")
     overrides.sort(key=lambda override: override.startswith("+debug="))

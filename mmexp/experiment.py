@@ -28,8 +28,8 @@ from mmexp.two_stage_settings import TwoStage
 
 # What to type for each kind of model.
 CHOSEN_BY = {
-    ModelKind.embedder: "embedder_arch=single_vector reranker_arch=null",
-    ModelKind.multi_vector: "embedder_arch=multi_vector reranker_arch=null",
+    ModelKind.embedder: "embedder_arch=single_vector reranker_arch=none",
+    ModelKind.multi_vector: "embedder_arch=multi_vector reranker_arch=none",
     ModelKind.reranker: "embedder_arch=single_vector reranker_arch=any_to_any",
 }
 A_LOSS_FOR = {
@@ -137,6 +137,12 @@ class Experiment:
                 f"model.quantization={quantization.value} keeps weights in 4 bits, which cannot be trained. Train an "
                 "adapter over them (adapter=qlora), or use model.quantization=null."
             )
+        if quantization is not None and (self.selects_best or self.resume):
+            raise ConfigError(
+                f"model.quantization={quantization.value} cannot be with resume=true, best_checkpoint or "
+                "early_stopping_patience: the library loads a checkpoint without its 4-bit weights. Use "
+                "model.quantization=null (adapter=lora), or none of these."
+            )
 
     def _check_two_stage(self) -> None:
         if self.task is Task.train:
@@ -146,7 +152,7 @@ class Experiment:
             )
         if self.reranker_arch is not None:
             raise ConfigError(
-                "reranker_arch is of the model, which with two_stage is the embedder. Use reranker_arch=null; the "
+                "reranker_arch is of the model, which with two_stage is the embedder. Use reranker_arch=none; the "
                 "second stage has its own: reranker_arch@two_stage.reranker_arch=any_to_any."
             )
 
@@ -157,7 +163,7 @@ class Experiment:
         if self.reranker_arch is not None:
             raise ConfigError(
                 "embedder_arch=multi_vector cannot be with reranker_arch: a reranker has no embeddings. Use "
-                "embedder_arch=single_vector for the reranker, or reranker_arch=null for the multi-vector model."
+                "embedder_arch=single_vector for the reranker, or reranker_arch=none for the multi-vector model."
             )
         if self.dims.cuts:
             raise ConfigError(

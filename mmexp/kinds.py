@@ -1,4 +1,4 @@
-"""The kinds of models: what training, measuring and loading embedders and rerankers have not in common."""
+"""The kinds of models: what loading, training and measuring them have not in common."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from mmexp.evaluate import Evaluator
 from mmexp.experiment import Experiment, Task
 from mmexp.losses.taught import Taught
 from mmexp.model_kind import ModelKind
+from mmexp.models import named
 from mmexp.models.facts import check_modalities, model_facts
 from mmexp.multi_vector import MultiVectorEvaluator
 from mmexp.reranking import RerankingEvaluator
@@ -109,7 +110,7 @@ class Kind(ABC):
         return max(1, self.experiment.evaluation.num_tokens // facts.tokens_per_page)
 
 
-class Embedder(Kind):
+class EmbedderKind(Kind):
     """One vector per input, at the sizes that `dims` says."""
 
     trainer_class: type[BaseTrainer] = SentenceTransformerTrainer
@@ -142,7 +143,7 @@ class Embedder(Kind):
         return {"train": training_examples(train, loss.rows)}
 
 
-class MultiVector(Embedder):
+class MultiVectorKind(EmbedderKind):
     """One vector for every token of an input, at one size."""
 
     trainer_class = MultiVectorEncoderTrainer
@@ -150,7 +151,7 @@ class MultiVector(Embedder):
     evaluator_class = MultiVectorEvaluator
 
 
-class Reranker(Kind):
+class RerankerKind(Kind):
     """One score per (query, document), in the directions that `reranking` says."""
 
     trainer_class = CrossEncoderTrainer
@@ -186,13 +187,14 @@ class Reranker(Kind):
         }
 
 
-class TwoStage(Embedder):
+class TwoStageKind(EmbedderKind):
     """An embedder, and a reranker for the best documents that it finds. Measured, not trained."""
 
     def check(self) -> None:
         super().check()
         assert self.experiment.two_stage is not None
-        self.experiment.two_stage.reranker.embedding_dimension()  # reaches for the checkpoint
+        with named("two_stage.reranker", self.experiment.two_stage.reranker):
+            self.experiment.two_stage.reranker.embedding_dimension()  # reaches for the checkpoint
 
     def build_evaluator(
         self, evaluation: Split, facts: ModelFacts, encoder: Encoder, phase: Phase
@@ -203,21 +205,22 @@ class TwoStage(Embedder):
         dim = self.experiment.dims.truncate_dim or facts.embedding_dimension
         evaluator_class = RETRIEVERS[self.experiment.embedder_arch.kind].evaluator_class
         retriever = evaluator_class(evaluation, [dim], encoder, self.batch_size(facts), phase)
-        reranker = settings.reranker.build_reranker(settings.reranker_arch, {})
-        check_modalities(reranker, evaluation)
+        with named("two_stage.reranker", settings.reranker):
+            reranker = settings.reranker.build_reranker(settings.reranker_arch, {})
+            check_modalities(reranker, evaluation)
         reranker_facts = model_facts(reranker)
         log.info("reranker: %s", reranker_facts)
         return TwoStageEvaluator(retriever, reranker, settings, min(MAX_PAIRS, self.batch_size(reranker_facts)), phase)
 
 
-RETRIEVERS: dict[ModelKind, type[Embedder]] = {
-    ModelKind.embedder: Embedder,
-    ModelKind.multi_vector: MultiVector,
+RETRIEVERS: dict[ModelKind, type[EmbedderKind]] = {
+    ModelKind.embedder: EmbedderKind,
+    ModelKind.multi_vector: MultiVectorKind,
 }
 KINDS: dict[ModelKind, type[Kind]] = {
     **RETRIEVERS,
-    ModelKind.reranker: Reranker,
-    ModelKind.two_stage: TwoStage,
+    ModelKind.reranker: RerankerKind,
+    ModelKind.two_stage: TwoStageKind,
 }
 
 

@@ -1,4 +1,4 @@
-"""What evaluators of embedders and of rerankers share: when a model is computed, found again, and reported."""
+"""What the evaluators of all kinds of models share: when a model is computed, found again, and reported."""
 
 from __future__ import annotations
 

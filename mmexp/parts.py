@@ -40,9 +40,9 @@ class Part(Enum):
 
 # How architectures name the modules of a part, within a parameter's full name. The first that is found counts.
 NAMES = {
-    Part.query: r"\.sub_modules\.query\.",
-    Part.document: r"\.sub_modules\.document\.",
-    Part.head: r"\.(lm_head|score|classifier)\.",
+    Part.head: r"\.(lm_head|score|classifier|sub_modules\.\w+\.[1-9]\d*)\.",
+    Part.query: r"\.sub_modules\.query(_\w+)?\.",
+    Part.document: r"\.sub_modules\.document(_\w+)?\.",
     Part.merger: r"\.(merger|deepstack_merger_list|multi_modal_projector|connector|(visual|text|audio)_projection)\.",
     Part.vision: r"\.(visual|vision_tower|vision_model|sub_modules\.image)\.",
     Part.audio: r"\.(audio_tower|audio_model|sub_modules\.audio)\.",

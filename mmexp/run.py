@@ -36,8 +36,9 @@ def run(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
         kind = kind_of(experiment)
         args = training_arguments(experiment, kind, run_dir)
         set_seed(experiment.seed)
-        data = experiment.data.build(experiment.seed)
-        examples = kind.examples(data.train) if experiment.task is Task.train else {}
+        trains = experiment.task is Task.train
+        data = experiment.data.build(experiment.seed, for_training=trains)
+        examples = kind.examples(data.train) if trains else {}
         check_batch_size(args, examples)
         kind.check()
 
@@ -66,8 +67,8 @@ def run(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
         )
         with record.phase("baseline"):
             before = evaluator.evaluate(model, cache)
-        leave(record, evaluator, before, "final" if experiment.task is Task.evaluate else "baseline")
-        if experiment.task is Task.evaluate:
+        leave(record, evaluator, before, "baseline" if trains else "final")
+        if not trains:
             return record.finish(baseline=before.before, final=before)
 
         # 4. Train
@@ -77,11 +78,11 @@ def run(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
             datasets = kind.training_data(examples, model, encoder, record.phase)
             throughput = fit(kind, args, model, loss, datasets, evaluator, record)
 
-        # 5. Final: the same measurement again, and the model
+        # 5. Final: the same measurement again, of the model as it is saved
+        tuning.finish()
         with record.phase("evaluation"):
             after = evaluator.evaluate(model)
         leave(record, evaluator, after, "final")
-        tuning.finish()
         save_model(model, run_dir / "model", experiment.dims.truncate_dim)
         plot({"baseline": before, "final": after}, run_dir)
         metric = record.finish(before, after, throughput, peak_memory_bytes())

@@ -47,7 +47,7 @@ class Teacher:
     def model(self) -> SentenceTransformer | CrossEncoder:
         """The model, loaded; a reranker as the reranker that it is."""
         config = self.loss.teacher_model
-        with named(self.loss.teacher_key):
+        with named(self.loss.teacher_key, self.loss.teacher_model):
             return config.build_reranker(SequenceClassification(), {}) if config.is_reranker() else config.build()
 
     def embeddings(self, examples: Examples, num_axes: int = 2) -> StoredEmbeddings:
@@ -95,7 +95,7 @@ class Teacher:
 
     def _check_modalities(self, examples: Examples) -> None:
         query, document, *_ = examples.rows[0]
-        with named(self.loss.teacher_key):
+        with named(self.loss.teacher_key, self.loss.teacher_model):
             check_modalities(self.model, Split(examples.queries, examples.documents, [Row(query, document, [])]))
 
     @functools.cached_property

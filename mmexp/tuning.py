@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmexp.adapters import Adapter
+from mmexp.adapters import Adapter, transformers_of, work_in_adapters
 from mmexp.parts import Part, parameters_by_part, pattern_of, require_parts
 from mmexp.schema import ConfigError
 
@@ -28,6 +28,7 @@ class Tuning:
         self.frozen: list[Part] = experiment.freeze
         self.learning_rates: dict[Part, float] = experiment.learning_rates
         self.adapter: Adapter | None = experiment.adapter
+        self.revision: str | None = getattr(experiment.model, "revision", None)
         require_parts(self.frozen, model, "freeze")
         require_parts(self.learning_rates, model, "learning_rates")
         for part in self.learning_rates:
@@ -54,6 +55,9 @@ class Tuning:
         """
         if self.adapter is not None:
             self.adapter.add(self.model, folder)
+            for transformer in transformers_of(self.model).values():
+                for config in getattr(transformer, "peft_config", {}).values():
+                    config.revision = self.revision
         for part in self.frozen:
             for parameter in parameters_by_part(self.model)[part].values():
                 parameter.requires_grad = False
@@ -64,10 +68,15 @@ class Tuning:
             part.value: sum(parameter.numel() for parameter in parameters.values() if parameter.requires_grad)
             for part, parameters in parameters_by_part(self.model).items()
         }
+        if not any(trainable.values()):
+            raise ConfigError(
+                "nothing of the model would be trained: its weights are in 4 bits, under an adapter that was loaded "
+                "with them. Use model.quantization=null, which works the adapter into the weights."
+            )
         log.info("trainable parameters: %s", ", ".join(f"{part} {count:,}" for part, count in trainable.items()))
         return trainable
 
     def finish(self) -> None:
         """Make the model what is to be saved of it."""
         if self.adapter is not None and self.adapter.merge:
-            self.adapter.work_in(self.model)
+            work_in_adapters(self.model)

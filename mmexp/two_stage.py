@@ -14,6 +14,7 @@ from mmexp.evaluate import Evaluator
 from mmexp.metrics import PRIMARY_METRIC, Ranking, means, per_query_metrics
 from mmexp.model_evaluator import ModelEvaluator, Phase
 from mmexp.models.facts import weights_checksum
+from mmexp.output_cache import determinants
 from mmexp.report import Metrics, Report
 from mmexp.reranking import PreprocessedPairs, score_pairs
 
@@ -75,10 +76,14 @@ class TwoStageEvaluator(ModelEvaluator[TopKReport]):
         return {**report.full, **by_top_k}
 
     def key_parts(self, model: SentenceTransformer) -> dict[str, Any]:
+        split = self.retriever.split
+        pair = (split.queries[self.queries[0]], split.documents[self.corpus[0]])
+        samples = {"pair": self.reranker.preprocess([pair], prompt=self._prompt())}
         return {
             **self.retriever.key_parts(model),
-            "reranker": weights_checksum(self.reranker),
-            "reranker_prompt": self._prompt(),
+            "reranker": determinants(self.reranker, weights_checksum(self.reranker), self.encoder, samples),
+            "activation": str(self.reranker.activation_fn),
+            "dim": self.retriever.dims[-1],
             "depth": self.depth,
         }
 

@@ -29,6 +29,7 @@ REQUIRED = {
     ("experiment", "vdr_folder"): ["data.path=x"],
     ("experiment", "two_stage"): ["model.checkpoint=x", "two_stage.reranker.checkpoint=y"],
     ("experiment", "two_stage_tiny"): ["model.checkpoint=x", "two_stage.reranker.checkpoint=y"],
+    ("experiment", "second_stage_tiny"): ["model.checkpoint=x"],
     ("model", "hub"): ["model.checkpoint=x"],
     ("model", "router"): ["+model.encoders={query:{checkpoint:x},document:{checkpoint:y}}"],
 }
@@ -144,8 +145,14 @@ def test_bare_is_the_embedded_experiment():
 
 def test_a_reranker_experiment_becomes_an_embedders_without_its_architecture():
     overrides = arrange(["+experiment=reranker_tiny", "reranker_arch=null", "loss=cached_mnrl"])
-    assert overrides == ["+experiment=reranker_tiny", "~reranker_arch", "loss=cached_mnrl"]
+    assert overrides == ["+experiment=reranker_tiny", "reranker_arch=none", "loss=cached_mnrl"]
     assert composed(*overrides).reranker_arch is None
+
+
+def test_the_tiny_model_sets_what_a_cpu_needs_whatever_the_data():
+    experiment = composed("+experiment=vdr_folder", "data.path=x", "model=tiny_vlm")
+    assert experiment.data.jpeg_pixels == experiment.model.max_pixels
+    assert experiment.trainer["bf16"] is False
 
 
 def test_the_sweep_axes_are_single_keys_and_make_the_members_name():
@@ -172,6 +179,8 @@ def test_the_sweep_axes_are_single_keys_and_make_the_members_name():
         (["loss=cosent"], r"Name its column with data\.label_column"),
         (["+modle=x"], r"modle is no key of the config\. Did you mean 'model'"),
         (["data=folder"], r"data\.path is not set"),
+        (["model.checkpoint=x"], r"model\.checkpoint=x cannot be with model=tiny_vlm.*model=hub"),
+        (["data.negatives=x", "data.num_negatives=0"], r"data\.negatives=x would be ignored"),
     ],
 )
 def test_contradictions_are_refused_with_the_key_and_the_remedy(overrides, message):

@@ -180,10 +180,12 @@ def test_a_text_cross_encoder_trains_and_evaluates(tmp_path):
     assert saved.predict([("a", "b")]).shape == (1,)
 
 
-@pytest.mark.parametrize("kind", [["reranker_arch=sequence_classification"], ["~reranker_arch", "loss=cached_mnrl"]])
+@pytest.mark.parametrize(
+    "kind", [["reranker_arch=sequence_classification"], ["reranker_arch=none", "loss=cached_mnrl"]]
+)
 def test_a_model_that_does_not_take_the_datas_modality_is_refused_with_what_it_takes(tmp_path, kind):
     bert = write_bert(tmp_path / "bert")
-    pooling = ["model.pooling=mean"] if "~reranker_arch" in kind else []
+    pooling = ["model.pooling=mean"] if "reranker_arch=none" in kind else []
     with pytest.raises(
         ConfigError, match=r"\(Bert\w+\) cannot take the document 'eval-\d+', which is image: it takes text\."
     ):
@@ -313,11 +315,15 @@ def test_a_template_that_cannot_be_extended_is_refused():
         (["reranking.directions=[]"], "reranking.directions is empty"),
         (["reranking.directions=[text_to_image,text_to_image]"], "names one twice"),
         (["loss=cached_mnrl"], "CachedMnrl is a loss for embedders"),
-        (["~reranker_arch"], "Lambda is a loss for rerankers"),
+        (["reranker_arch=none"], "Lambda is a loss for rerankers"),
         (["dims=halves"], "a reranker has no embedding to cut"),
         (
             ["reranking.num_sampled_negatives=0", "data.num_negatives=0"],
             "tells a page from its negatives",
+        ),
+        (
+            ["reranking.directions=[image_to_text]", "data.num_negatives=4", "reranking.num_sampled_negatives=0"],
+            "it would have none with reranking.num_sampled_negatives=0",
         ),
         (["reranking.num_eval_negatives=0"], "reranking.num_eval_negatives=0 is below 1"),
     ],

@@ -154,6 +154,7 @@ STAND_INS = {
     "doodles_any_to_any": ("doodles", []),
     "doodles_feature_extraction": ("doodles", []),
     "multivector_tiny": (None, ["data.num_train_pages=40", "data.num_eval_pages=10"]),
+    "second_stage_tiny": (None, ["data.num_train_pages=40", "data.num_eval_pages=10"]),
     "reranker_tiny": (None, ["data.num_train_pages=40", "data.num_eval_pages=10"]),
 }
 QUICK = [

@@ -9,15 +9,19 @@ import torch
 from safetensors.torch import load_file
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
-from mmexp.adapters.lora import linear_layers
+from mmexp.adapters import work_in_adapters
+from mmexp.adapters.lora import Lora, linear_layers
 from mmexp.models.hub import HubModel
-from mmexp.models.tiny_vlm import TinyVlm
+from mmexp.models.tiny_vlm import TinyVlm, write_checkpoint
+from mmexp.models.weights import Dtype
 from mmexp.parts import Part, parameters_by_part, part_of, pattern_of
 from mmexp.reranker_archs.any_to_any import AnyToAny
 from mmexp.reranker_archs.feature_extraction import FeatureExtraction
+from mmexp.reranker_archs.sequence_classification import SequenceClassification
 from mmexp.schema import ConfigError
 from tests.conftest import page
 from tests.models.test_models import text_checkpoint
+from tests.test_reranking import write_bert
 from tests.test_run import QUICK, SMALL, experiment_of, losses_of, run_in, stop_after
 
 RUN = ["+experiment=vdr_tiny", "dims=none", *SMALL, *QUICK, "data.num_train_pages=40", "data.num_eval_pages=10"]
@@ -77,6 +81,8 @@ def test_a_text_model_is_all_language(tmp_path):
         ("0.sub_modules.image.0.model.vision_model.embeddings.weight", Part.vision),
         ("0.sub_modules.text.0.model.encoder.layer.0.output.dense.weight", Part.language),
         ("0.sub_modules.query.0.model.embeddings.weight", Part.query),
+        ("0.sub_modules.document_image.0.model.vision_model.embeddings.weight", Part.document),
+        ("0.sub_modules.text.2.linear.weight", Part.head),  # a router's projection
         ("0.model.lm_head.weight", Part.head),
         ("2.linear.weight", Part.head),
     ],
@@ -134,6 +140,43 @@ def test_an_adapter_saved_alone_is_small_and_measures_as_the_merged_model(tmp_pa
         *("tracking=none", "trainer.dataloader_num_workers=1"),
     )
     assert measured["final"]["ndcg@10"] == pytest.approx(alone["final"]["ndcg@10"], abs=1e-6)
+
+
+def test_a_checkpoint_that_is_an_adapter_is_trained_on_as_the_model_that_it_makes(tmp_path):
+    run_in(tmp_path / "first", *RUN, *LORA, "adapter.merge=false")
+    again = ["model=hub", f"model.checkpoint={tmp_path / 'first' / 'run'}", "trainer.bf16=false"]
+    without_sizes = [override for override in RUN if not override.startswith("model.")]
+    for n, adapter in enumerate(["adapter=none", "adapter=lora"]):
+        result = run_in(tmp_path / str(n), *without_sizes, *again, adapter)
+        assert result["trainable_parameters"]["language"] > 0
+        assert result["baseline"] == run_in(tmp_path / f"same{n}", *without_sizes, *again, "task=evaluate")["final"]
+
+
+def test_updates_are_kept_in_float32_over_weights_in_bfloat16(tmp_path):
+    model = HubModel(checkpoint=str(written(tmp_path)), dtype=Dtype.bfloat16).build()
+    Lora(rank=2).add(model, tmp_path / "base")
+    dtypes = {("lora_" in name, parameter.dtype) for name, parameter in model.named_parameters()}
+    assert dtypes == {(True, torch.float32), (False, torch.bfloat16)}
+    assert model.encode(["a question"]).shape == (1, 32)
+
+
+def written(folder: Path) -> Path:
+    write_checkpoint(tiny(), folder)
+    return folder
+
+
+def test_a_head_drawn_at_random_is_trained_beside_an_adapter(tmp_path):
+    bert = write_bert(tmp_path / "bert")
+    model = HubModel(checkpoint=str(bert)).build_reranker(SequenceClassification(), {})
+    Lora(rank=2).add(model, tmp_path / "base")
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {part_of(name) for name in trainable} == {Part.language, Part.head}
+    head = next(p for name, p in model.named_parameters() if p.requires_grad and part_of(name) is Part.head)
+    torch.nn.init.ones_(head)
+    before = model.predict([("a", "book")])
+    work_in_adapters(model)
+    assert model.predict([("a", "book")]) == pytest.approx(before)
+    assert not any("modules_to_save" in name or "lora" in name for name, _ in model.named_parameters())
 
 
 def test_interrupted_with_an_adapter_and_resumed_equals_uninterrupted(tmp_path, monkeypatch):

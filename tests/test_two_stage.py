@@ -154,7 +154,7 @@ def test_blending_counts_both_stages_in_units_of_their_own_spread():
     ("overrides", "message"),
     [
         (["task=train"], "task=train cannot be with two_stage"),
-        (["reranker_arch=any_to_any"], "Use reranker_arch=null; the second stage has its own"),
+        (["reranker_arch=any_to_any"], "Use reranker_arch=none; the second stage has its own"),
         (["two_stage.top_k=[50,10]"], r"is not ascending\. Use two_stage\.top_k=\[10, 50\]"),
         (["two_stage.retrieval_weight=2"], r"two_stage\.retrieval_weight=2\.0 is no weight"),
         (["two_stage.top_k=[]"], r"Use two_stage\.top_k=\[10\]"),
@@ -168,7 +168,7 @@ def test_what_cannot_be_is_refused_at_composition(embedder, reranker_run, tmp_pa
 def test_models_of_the_other_kind_and_runs_without_a_model_are_refused(embedder, reranker_run, tmp_path):
     with pytest.raises(ConfigError, match="is a reranker, and here an embedder is asked for"):
         run_in(tmp_path, *overrides_of(reranker_run, reranker_run))
-    with pytest.raises(ConfigError, match=r"model\.checkpoint=nobody/no-such-reranker .*cannot be loaded"):
+    with pytest.raises(ConfigError, match=r"two_stage\.reranker\.checkpoint=nobody/no-such-reranker .*cannot be"):
         run_in(tmp_path / "missing", *overrides_of(embedder, Path("nobody/no-such-reranker")))
     (tmp_path / "result.json").write_text(json.dumps({"status": "failed"}))
     with pytest.raises(ConfigError, match="a run that has left no model"):

@@ -2,7 +2,7 @@
 
 lora.py  low-rank updates of linear layers
 
-`adapter: null` trains the model's own parameters.
+`adapter=none` trains the model's own parameters.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from mmexp.schema import ConfigError
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
+    from transformers import PreTrainedModel
 
 
 @dataclass
@@ -45,6 +46,32 @@ class Adapter(ABC):
         `folder` is where weights are kept that an adapter was added to and that no checkpoint holds.
         """
 
-    @abstractmethod
-    def work_in(self, model: BaseModel) -> None:
-        """Work the adapter into the weights and take it out of the model."""
+
+def transformers_of(model: BaseModel) -> dict[str, PreTrainedModel]:
+    """The transformers of a model, by the prefix of their modules' full names; a router has several."""
+    from transformers import PreTrainedModel
+
+    found: dict[str, PreTrainedModel] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, PreTrainedModel) and not any(name.startswith(prefix) for prefix in found):
+            found[f"{name}."] = module
+    return found
+
+
+def work_in_adapters(model: BaseModel) -> None:
+    """Work adapters into the weights that they are over, and take them out of the model."""
+    for transformer in transformers_of(model).values():
+        if not getattr(transformer, "_hf_peft_config_loaded", False):
+            continue
+        from peft.tuners.tuners_utils import BaseTunerLayer
+        from peft.utils import ModulesToSaveWrapper
+
+        for name, layer in list(transformer.named_modules()):
+            if isinstance(layer, BaseTunerLayer):
+                layer.merge()
+                transformer.set_submodule(name, layer.get_base_layer())
+            elif isinstance(layer, ModulesToSaveWrapper):
+                transformer.set_submodule(name, layer.modules_to_save[layer.active_adapters[0]])
+        transformer._hf_peft_config_loaded = False
+        del transformer.peft_config
+        transformer.requires_grad_(True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmexp.adapters import Adapter
+from mmexp.adapters import Adapter, transformers_of
 from mmexp.parts import Part, part_of, require_parts
 from mmexp.schema import ConfigError, did_you_mean, schema
 
@@ -71,37 +71,24 @@ class Lora(Adapter):
                 continue
             keep_weights(transformer, folder)
             transformer.add_adapter(
-                LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=names)
+                LoraConfig(
+                    r=self.rank,
+                    lora_alpha=self.alpha,
+                    lora_dropout=self.dropout,
+                    target_modules=names,
+                    # A classification head is drawn at random, and nothing without training.
+                    modules_to_save=classification_heads(transformer) or None,
+                )
             )
+            for name, parameter in transformer.named_parameters():
+                if "lora_" in name:  # bfloat16 would round small updates away
+                    parameter.data = parameter.data.float()
 
     def _layers(self, model: BaseModel, part: Part) -> Iterator[tuple[str, nn.Module]]:
         """The linear layers of a part that `targets` names, by their full names."""
         for name, layer in linear_layers(model, part).items():
             if not self.targets or name.rpartition(".")[2] in self.targets:
                 yield name, layer
-
-    def work_in(self, model: BaseModel) -> None:
-        from peft.tuners.tuners_utils import BaseTunerLayer
-
-        for transformer in transformers_of(model).values():
-            layers = {name: layer for name, layer in transformer.named_modules() if isinstance(layer, BaseTunerLayer)}
-            for name, layer in layers.items():
-                layer.merge()
-                transformer.set_submodule(name, layer.get_base_layer())
-            if layers:
-                transformer._hf_peft_config_loaded = False
-                del transformer.peft_config
-
-
-def transformers_of(model: BaseModel) -> dict[str, PreTrainedModel]:
-    """The transformers of a model, by the prefix of their modules' full names; a router has several."""
-    from transformers import PreTrainedModel
-
-    found: dict[str, PreTrainedModel] = {}
-    for name, module in model.named_modules():
-        if isinstance(module, PreTrainedModel) and not any(name.startswith(prefix) for prefix in found):
-            found[f"{name}."] = module
-    return found
 
 
 def linear_layers(model: BaseModel, part: Part) -> dict[str, nn.Module]:
@@ -114,6 +101,11 @@ def linear_layers(model: BaseModel, part: Part) -> dict[str, nn.Module]:
         for name, module in transformer.named_modules()
         if isinstance(module, nn.Linear) and part_of(f"{prefix}{name}.") is part
     }
+
+
+def classification_heads(transformer: PreTrainedModel) -> list[str]:
+    """The names of the modules that score a sequence, where the transformer has them."""
+    return [name for name, _ in transformer.named_children() if name in ("score", "classifier")]
 
 
 def keep_weights(transformer: PreTrainedModel, folder: Path) -> None:

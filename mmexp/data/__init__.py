@@ -52,7 +52,8 @@ class Data(ABC):
 
     jpeg_pixels: int | None = None
     """Decode JPEG pages at 1/2, 1/4 or 1/8 of their size where that leaves at least this many pixels, which is several
-    times faster and changes pixels slightly. data.jpeg_pixels=${model.max_pixels} suits any model. null: whole."""
+    times faster and changes pixels slightly. data.jpeg_pixels=${model.max_pixels} leaves the model as many as it takes;
+    a teacher or second stage with larger bounds gets no more. null: whole."""
 
     media: Media = field(default_factory=Media)
     """How recordings and videos are decoded."""
@@ -66,6 +67,11 @@ class Data(ABC):
     def __post_init__(self) -> None:
         if self.num_negatives < 0:
             raise ConfigError(f"data.num_negatives={self.num_negatives} is below 0. Use 0 for in-batch negatives only.")
+        if self.negatives is not None and self.num_negatives == 0:
+            raise ConfigError(
+                f"data.negatives={self.negatives} would be ignored with data.num_negatives=0. Say how many of them to "
+                "train with, or use data.negatives=null."
+            )
         for key in ("jpeg_pixels", "max_train_rows", "max_eval_queries"):
             value = getattr(self, key)
             if value is not None and value < 1:
@@ -84,12 +90,12 @@ class Data(ABC):
         """How many queries to hold out of the training split of a source that has no evaluation split."""
         raise NotImplementedError
 
-    def build(self, seed: int) -> RetrievalData:
+    def build(self, seed: int, for_training: bool = True) -> RetrievalData:
         """Read the source and make it ready: bad pages, limits, the number of negatives, the evaluation corpus.
 
-        Raises `ConfigError` where the source lacks what was asked of it.
+        Raises `ConfigError` where the source lacks what was asked of it; of its training rows only `for_training`.
         """
-        mined = None if self.negatives is None else MinedNegatives(self.negatives)
+        mined = MinedNegatives(self.negatives) if self.negatives is not None and for_training else None
         train, evaluation = self.read(seed)
         if self.jpeg_pixels is not None:
             for split in filter(None, (train, evaluation)):
@@ -104,9 +110,10 @@ class Data(ABC):
         return finish_splits(
             train,
             evaluation,
-            num_negatives=self.num_negatives,
+            num_negatives=self.num_negatives if for_training else 0,
             max_train_rows=self.max_train_rows,
             max_eval_queries=self.max_eval_queries,
-            check_pages=self.checks_pages,
+            check_train_pages=self.checks_pages and for_training,
+            check_eval_pages=self.checks_pages,
             skip_bad_pages=self.on_bad_page is OnBadPage.skip,
         )

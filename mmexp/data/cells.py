@@ -93,6 +93,10 @@ class Joined(Cells):
         part, inner = self._places[index]
         return part.size(inner)
 
+    def digest(self, index: int) -> str:
+        part, inner = self._places[index]
+        return part.digest(inner)
+
     def source(self, index: int) -> str:
         part, inner = self._places[index]
         return part.source(inner)

@@ -77,7 +77,11 @@ class ColumnCells(Cells):
             if decode is not None:  # datasets would decode it with a library that needs FFmpeg on the machine
                 undecoded = dataclasses.replace(dataset.features[column], decode=False)
                 self._views[column] = self._views[column].cast_column(column, undecoded)
+        self._open()
+
+    def _open(self) -> None:
         self._arrow = {column: _encoded_column(view, column) for column, view in self._views.items()}
+        self._in_files = {column for column, array in self._arrow.items() if _are_files(self._views[column], array)}
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the bytes of the columns: a data set pickles as the path of its file, Arrow arrays as a whole."""
@@ -85,7 +89,7 @@ class ColumnCells(Cells):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._arrow = {column: _encoded_column(view, column) for column, view in self._views.items()}
+        self._open()
 
     def __getitem__(self, index: int) -> Any:
         column, row = self._places[index]
@@ -99,12 +103,16 @@ class ColumnCells(Cells):
     def encoded(self, index: int) -> bytes | memoryview:
         column, row = self._places[index]
         value = self._arrow[column][row]
+        if column in self._in_files:
+            return Path(value.as_py()).read_bytes()
         buffer = value.as_buffer() if hasattr(value, "as_buffer") else None
         return memoryview(buffer) if buffer is not None else repr(value.as_py()).encode()
 
     def size(self, index: int) -> int:
         column, row = self._places[index]
         value = self._arrow[column][row]
+        if column in self._in_files:
+            return Path(value.as_py()).stat().st_size
         return value.as_buffer().size if hasattr(value, "as_buffer") and value.is_valid else len(repr(value.as_py()))
 
     def digest(self, index: int) -> str:
@@ -123,6 +131,14 @@ def _encoded_column(dataset: Dataset, column: str) -> pa.ChunkedArray:
         values, paths = (pa.chunked_array([c.field(name) for c in array.chunks]) for name in ("bytes", "path"))
         return values if values.null_count == 0 else paths
     return array
+
+
+def _are_files(dataset: Dataset, array: pa.ChunkedArray) -> bool:
+    """Whether the column of `dataset`, as `_encoded_column` gives it, holds paths of media in files of their own."""
+    import pyarrow as pa
+
+    is_media = pa.types.is_struct(dataset.data.schema.field(dataset.column_names[0]).type)
+    return is_media and pa.types.is_string(array.type) and len(array) > 0 and Path(str(array[0])).is_file()
 
 
 def text_ids(name: str, rows: Iterable[int]) -> list[str]:

@@ -156,25 +156,28 @@ def finish_splits(
     num_negatives: int,
     max_train_rows: int | None,
     max_eval_queries: int | None,
-    check_pages: bool,
+    check_train_pages: bool,
+    check_eval_pages: bool,
     skip_bad_pages: bool,
 ) -> RetrievalData:
     """Apply what `Data` says to the splits of any source."""
     if max_eval_queries is not None:
         queries = set(list(evaluation.relevant)[:max_eval_queries])
         evaluation = replace(evaluation, rows=[row for row in evaluation.rows if row.query in queries])
-    skipped: list[str] = []
-    if check_pages:
-        train, bad_in_train = without_bad_pages(train, num_negatives, skip_bad_pages)
-        evaluation, bad_in_evaluation = without_bad_pages(evaluation, None, skip_bad_pages)
-        skipped = sorted(bad_in_train | bad_in_evaluation)
+    skipped: set[str] = set()
+    if check_train_pages:
+        train, bad = without_bad_pages(train, num_negatives, skip_bad_pages)
+        skipped |= bad
+    if check_eval_pages:
+        evaluation, bad = without_bad_pages(evaluation, None, skip_bad_pages)
+        skipped |= bad
     train = with_num_negatives(train, num_negatives)
     train = replace(train, rows=train.rows[:max_train_rows])
     if not evaluation.relevant:
         raise ConfigError(
             "the evaluation split has no query with a page that answers it. Check data.path and its evaluation rows."
         )
-    return RetrievalData(train, evaluation, skipped)
+    return RetrievalData(train, evaluation, sorted(skipped))
 
 
 def with_num_negatives(split: Split, num_negatives: int) -> Split:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mmexp.data.pairs import Rows  # at run time, as the next: the schema resolves every annotation
+from mmexp.data.pairs import Direction, Rows  # at run time, as the next: the schema resolves every annotation
 from mmexp.model_kind import ModelKind
 from mmexp.schema import ConfigError
 
@@ -146,3 +146,18 @@ class RerankerLoss(Loss):
     trains: ClassVar[ModelKind] = ModelKind.reranker
 
     min_negatives: ClassVar[int] = 1
+
+    def check(self, experiment: Experiment) -> None:
+        super().check(experiment)
+        reranking = experiment.reranking
+        labelled = getattr(experiment.data, "label_column", None) is not None
+        if (
+            Direction.image_to_text in reranking.directions
+            and self.min_negatives > reranking.num_sampled_negatives
+            and not labelled
+        ):
+            raise ConfigError(
+                "reranking.directions names image_to_text, which ranks texts, and the hard negatives of "
+                f"data.num_negatives are pages: it would have none with reranking.num_sampled_negatives="
+                f"{reranking.num_sampled_negatives}. Use reranking.num_sampled_negatives={self.min_negatives} or more."
+            )

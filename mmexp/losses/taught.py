@@ -44,7 +44,7 @@ class Taught(ABC):
         Reads no weights. `student` is the size of the embeddings to train; None for a reranker, and where only the
         loaded model can tell.
         """
-        with named(self.teacher_key):
+        with named(self.teacher_key, self.teacher_model):
             self.teacher_model.embedding_dimension()
             is_reranker = self.teacher_model.is_reranker()
         if self.needs_embeddings and is_reranker:

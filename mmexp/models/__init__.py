@@ -14,7 +14,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from mmexp.schema import ConfigError
@@ -101,10 +101,11 @@ def _takes_pixel_bounds(image_processor: Any) -> bool:
 
 
 @contextmanager
-def named(key: str) -> Iterator[None]:
-    """Make errors of a model that is not the experiment's own name its keys: `key` for `model`."""
+def named(key: str, model: Model) -> Iterator[None]:
+    """Make errors of `model`, which is not the experiment's own but at `key`, name its keys as they are typed."""
     try:
         yield
     except ConfigError as error:
-        message = re.sub(r"\bmodel\.(?=[a-z])", f"{key}.", str(error))
+        keys = "|".join(field.name for field in fields(model))
+        message = re.sub(rf"\bmodel\.(?=({keys})\b)", f"{key}.", str(error))
         raise ConfigError(re.sub(r"\bmodel=", f"model@{key}=", message)) from error

@@ -26,7 +26,6 @@ class ModelFacts:
     embedding_dimension: int | None
     """None for a reranker."""
     parameters: int
-    trainable_parameters: int
     dtype: str
     tokens_per_page: int
     """Tokens of one A4 page scanned at 200 dpi, at the model's pixel bounds; patches for CLIP and its like; 1 for a
@@ -35,8 +34,8 @@ class ModelFacts:
     def __str__(self) -> str:
         return (
             f"{self.architecture} ({' + '.join(self.modules)}; {self.dtype}): {', '.join(self.modalities)}; "
-            f"{self._size()}; {self.parameters:,} parameters, {self.trainable_parameters:,} "
-            f"trainable; {self.tokens_per_page} tokens per page"
+            f"{self._size()}; {self.parameters:,} parameters; "
+            f"{self.tokens_per_page} tokens per page"
         )
 
     def _size(self) -> str:
@@ -54,7 +53,6 @@ def model_facts(model: BaseModel) -> ModelFacts:
         modalities=[m if isinstance(m, str) else "+".join(m) for m in model.modalities],
         embedding_dimension=embedder.get_embedding_dimension() if embedder is not None else None,
         parameters=sum(p.numel() for p in model.parameters()),
-        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         dtype=str(model.dtype).removeprefix("torch."),
         tokens_per_page=tokens_per_page(model),
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from omegaconf import MISSING
 
+from mmexp.adapters import work_in_adapters
 from mmexp.models import Model
 from mmexp.models.checkpoint import Checkpoint, pools_each_modality
 from mmexp.models.weights import Attention, Dtype, Quantization, attention_arguments, quantization_arguments
@@ -157,8 +158,7 @@ class HubModel(Model):
                     f"model.pooling={self.pooling.value} cannot apply: model.checkpoint={self.checkpoint} is an "
                     "embedding model with a pooling of its own. Use model.pooling=null."
                 )
-        self.set_pixel_bounds(model)
-        self._set_padding(model)
+        self._finish(model)
         return model
 
     def build_multi_vector(self, arch: MultiVector) -> MultiVectorEncoder:
@@ -179,7 +179,7 @@ class HubModel(Model):
                 model_card_data=self.card.build(MultiVectorEncoderModelCardData),
             )
             arch.finish(model, is_new=not self.source.brings_projection())
-        self.set_pixel_bounds(model)
+        self._finish(model)
         return model
 
     def build_reranker(self, arch: RerankerArch, prompts: dict[str, str]) -> CrossEncoder:
@@ -201,7 +201,7 @@ class HubModel(Model):
                 model = CrossEncoder(self.checkpoint, **self.loading_arguments(), **arguments)
             else:
                 model = arch.build(self, **arguments)
-        self.set_pixel_bounds(model)
+        self._finish(model)
         return model
 
     def _refuse_other_kinds(self, asked_for: str) -> None:
@@ -282,8 +282,11 @@ class HubModel(Model):
         pooling = Pooling(transformer.get_embedding_dimension(), self.pooling.value)
         return [transformer, pooling, Normalize()]
 
-    def _set_padding(self, model: SentenceTransformer) -> None:
-        """Said to the module that tokenizes, so that it is saved with it."""
+    def _finish(self, model: SentenceTransformer | MultiVectorEncoder | CrossEncoder) -> None:
+        """What is said to the loaded model's processor, so that it is saved with it; an adapter becomes its weights."""
+        self.set_pixel_bounds(model)
         if self.pad_to_max_length:
             transformer: Any = model[0]
             transformer.processing_kwargs.setdefault("text", {})["padding"] = "max_length"
+        if self.quantization is None:
+            work_in_adapters(model)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mmexp.models import Model
+from mmexp.models import Model, named
 from mmexp.models.hub import Card, HubModel
 from mmexp.schema import ConfigError, did_you_mean, schema
 
@@ -26,7 +23,7 @@ MODALITIES = ("text", "image", "audio", "video")
 
 
 @dataclass
-class Encoder(HubModel):
+class RouterEncoder(HubModel):
     """One of a router's encoders: a checkpoint, as `model=hub` loads it, and a projection where its size differs."""
 
     projection_dimension: int | None = None
@@ -54,7 +51,7 @@ class Encoder(HubModel):
 class Router(Model):
     """An encoder for each modality, for each task, or for both. Training aligns their spaces."""
 
-    encoders: dict[str, Encoder] = field(default_factory=dict)
+    encoders: dict[str, RouterEncoder] = field(default_factory=dict)
     """Encoders by what they are for: a task (query, document), a modality (text, image, audio, video), or a task and
     one or more modalities, joined by "_": text, document, query_text, document_image, text_image."""
 
@@ -83,7 +80,7 @@ class Router(Model):
     def embedding_dimension(self) -> int | None:
         dimensions = {}
         for name, encoder in self.encoders.items():
-            with keys_of(name):
+            with named(f"model.encoders.{name}", encoder):
                 dimensions[name] = encoder.embedding_dimension()
         return same_dimension(dimensions)
 
@@ -115,10 +112,10 @@ class Router(Model):
         self.set_pixel_bounds(model)
         return model
 
-    def _load(self, name: str, encoder: Encoder) -> SentenceTransformer:
+    def _load(self, name: str, encoder: RouterEncoder) -> SentenceTransformer:
         from sentence_transformers.base.modality import format_modality
 
-        with keys_of(name):
+        with named(f"model.encoders.{name}", encoder):
             model = encoder.build()
         _, modality = route_of(name)
         if modality is not None and not model.supports(modality):
@@ -134,7 +131,7 @@ class Router(Model):
     def build_reranker(self, arch: RerankerArch, prompts: dict[str, str]) -> CrossEncoder:
         raise ConfigError(
             "a router embeds queries and documents apart, and a reranker reads both together. Choose one checkpoint, "
-            "such as model=qwen3_vl_2b_instruct, or reranker_arch=null."
+            "such as model=qwen3_vl_2b_instruct, or reranker_arch=none."
         )
 
 
@@ -162,13 +159,3 @@ def same_dimension(dimensions: dict[str, int | None]) -> int | None:
             f"model.encoders.{smallest}.projection_dimension={known[largest]}."
         )
     return next(iter(known.values()), None)
-
-
-@contextmanager
-def keys_of(name: str) -> Iterator[None]:
-    """Let what an encoder refuses name its keys as they are typed."""
-    try:
-        yield
-    except ConfigError as error:
-        keys = "|".join(field.name for field in fields(Encoder))
-        raise ConfigError(re.sub(rf"\bmodel\.(?=({keys})\b)", f"model.encoders.{name}.", str(error))) from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmexp.models.hub import HubModel
-from mmexp.schema import schema
+from mmexp.schema import ConfigError, schema
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
@@ -71,6 +71,14 @@ class TinyVlm(HubModel):
 
     vision_num_layers: int = 2
     """Layers of the vision tower."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.checkpoint:
+            raise ConfigError(
+                f"model.checkpoint={self.checkpoint} cannot be with model=tiny_vlm, which is made on the spot. Load a "
+                "checkpoint or the folder of a run with model=hub."
+            )
 
     def embedding_dimension(self) -> int:
         return self.hidden_size

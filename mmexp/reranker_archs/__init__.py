@@ -5,7 +5,7 @@ feature_extraction.py       the last token's hidden state, projected to a score;
 sequence_classification.py  the classic cross-encoder: a classification head
 chat_template.py            templates that take the roles query and document
 
-`reranker_arch: null` trains an embedder.
+`reranker_arch=none` trains an embedder.
 """
 
 from __future__ import annotations

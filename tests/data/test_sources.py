@@ -4,6 +4,7 @@ import shutil
 import pytest
 from PIL import Image
 
+from mmexp.data import OnBadPage
 from mmexp.data.cells import BadPage
 from mmexp.data.folder import Folder
 from mmexp.data.hub_columns import HubColumns
@@ -142,6 +143,29 @@ def test_arrow_on_disk_and_imagefolder_are_read_as_columns(tmp_path, vdr_columns
     assert row["positive"].tobytes() == page(int(row["query"].rsplit(" ", 1)[1])).tobytes()
 
 
+def test_pages_in_files_of_their_own_are_compared_by_content_and_decoded_reduced(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(6):
+        page(number % 5, (400, 600)).save(images / f"{number}.jpg")
+    lines = [json.dumps({"file_name": f"{n}.jpg", "query": f"what is in file {n}"}) for n in range(6)]
+    (images / "metadata.jsonl").write_text("\n".join(lines))
+    data = HubColumns(path=str(images), num_negatives=0, eval_fraction=0.01, jpeg_pixels=100 * 150).build(seed=0)
+    positives = {data.train.queries[row.query]: row.positive for row in [*data.train.rows, *data.evaluation.rows]}
+    assert positives["what is in file 0"] == positives["what is in file 5"]
+    assert data.train.documents[data.train.rows[0].positive].size == (100, 150)
+
+
+def test_evaluation_alone_asks_nothing_of_the_training_rows(vdr_columns, doodles):
+    """Neither negatives, nor a mined file, nor that their pages can be decoded."""
+    data = HubColumns(path=str(doodles), query_column="text", num_eval_queries=4, on_bad_page=OnBadPage.skip)
+    with pytest.raises(ConfigError, match=r"data\.num_negatives=1 is more than the data has"):
+        data.build(seed=0)
+    assert len(data.build(seed=0, for_training=False).evaluation.rows) == 4
+    mined = HubColumns(path=str(doodles), query_column="text", num_eval_queries=4, negatives="no-such-file")
+    assert len(mined.build(seed=0, for_training=False).evaluation.rows) == 4
+
+
 def test_negative_ids_are_resolved_within_each_language(vdr_ids):
     data = HubIds(path=str(vdr_ids), languages=["en", "de"], num_negatives=16, num_eval_queries=6).build(seed=0)
     ids = data.train.documents.ids
@@ -241,8 +265,6 @@ def test_a_corrupt_page_is_named_or_skipped_and_counted(page_folder, damage):
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(BadPage, match=r"page 'p04' cannot be decoded.*data\.on_bad_page=skip"):
         Folder(path=str(page_folder)).build(seed=0)
-
-    from mmexp.data import OnBadPage
 
     data = Folder(path=str(page_folder), on_bad_page=OnBadPage.skip, num_negatives=2).build(seed=0)
     bad = list(data.train.documents.ids).index("p04")
