@@ -41,7 +41,9 @@ for loss in RERANKER_LOSSES:
 for loss in MULTI_VECTOR_LOSSES:
     REQUIRED["loss", loss].append("embedder_arch=multi_vector")
 REQUIRED["embedder_arch", "multi_vector"] = ["loss=multi_vector_mnrl"]
-REQUIRED |= {(group, option): ["loss=list_net"] for group, option in OPTIONS if group == "reranker_arch"}
+REQUIRED |= {
+    (group, option): ["loss=list_net"] for group, option in OPTIONS if group == "reranker_arch" and option != "none"
+}
 
 
 @pytest.fixture(scope="module", autouse=True)

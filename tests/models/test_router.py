@@ -9,7 +9,7 @@ from mmexp.data.cells import Values
 from mmexp.data.splits import Row, Split
 from mmexp.models.facts import check_modalities, model_facts
 from mmexp.models.hub import Card, HubModel
-from mmexp.models.router import Encoder, Router
+from mmexp.models.router import Router, RouterEncoder
 from mmexp.reranker_archs.any_to_any import AnyToAny
 from mmexp.schema import ConfigError
 from tests.conftest import page
@@ -41,8 +41,8 @@ def qwen(tmp_path_factory) -> str:
 def by_modality(minilm, siglip) -> Router:
     return Router(
         encoders={
-            "text": Encoder(checkpoint=minilm, projection_dimension=32),
-            "image": Encoder(checkpoint=siglip),
+            "text": RouterEncoder(checkpoint=minilm, projection_dimension=32),
+            "image": RouterEncoder(checkpoint=siglip),
         }
     )
 
@@ -69,7 +69,7 @@ def test_its_facts_name_every_encoder_and_its_tokens_are_its_image_encoders(by_m
 
 
 def test_tasks_have_encoders_of_their_own(minilm, qwen, tmp_path):
-    router = Router(encoders={"query": Encoder(checkpoint=minilm), "document": Encoder(checkpoint=qwen)})
+    router = Router(encoders={"query": RouterEncoder(checkpoint=minilm), "document": RouterEncoder(checkpoint=qwen)})
     model = router.build()
     query, document = (model.encode(TEXTS, task=task) for task in ("query", "document"))
     assert query == pytest.approx(HubModel(checkpoint=minilm).build().encode(TEXTS), abs=1e-6)
@@ -83,21 +83,21 @@ def test_tasks_have_encoders_of_their_own(minilm, qwen, tmp_path):
 
 def test_a_task_and_a_modality_together_come_first(minilm, siglip, qwen):
     names = {"text": minilm, "query_text": qwen, "image": siglip}
-    model = Router(encoders={name: Encoder(checkpoint=checkpoint) for name, checkpoint in names.items()}).build()
+    model = Router(encoders={name: RouterEncoder(checkpoint=checkpoint) for name, checkpoint in names.items()}).build()
     text = model.encode(TEXTS, task="document")
     assert text == pytest.approx(HubModel(checkpoint=minilm).build().encode(TEXTS), abs=1e-6)
     assert model.encode(TEXTS, task="query") == pytest.approx(HubModel(checkpoint=qwen).build().encode(TEXTS), abs=1e-6)
 
 
 def test_pixel_bounds_reach_the_encoder_that_takes_them(minilm, qwen, siglip):
-    encoders = {"text": Encoder(checkpoint=minilm), "image": Encoder(checkpoint=qwen)}
+    encoders = {"text": RouterEncoder(checkpoint=minilm), "image": RouterEncoder(checkpoint=qwen)}
     small, large = (
         model_facts(Router(encoders=encoders, min_pixels=1024, max_pixels=pixels).build()).tokens_per_page
         for pixels in (4096, 102_400)
     )
     assert small < large / 4
     with pytest.raises(ConfigError, match=r"model\.max_pixels=4096 would have no effect on BertModel \+ SiglipModel"):
-        Router(encoders={**encoders, "image": Encoder(checkpoint=siglip)}, max_pixels=4096).build()
+        Router(encoders={**encoders, "image": RouterEncoder(checkpoint=siglip)}, max_pixels=4096).build()
 
 
 @pytest.mark.parametrize("routing", ["modality", "task", "static"])
@@ -153,22 +153,27 @@ def test_the_first_inputs_are_tried_before_anything_is_computed(minilm, siglip, 
         ConfigError, match=r"\(BertModel\) cannot take the document 'd1', which is image: it takes text\."
     ):
         check_modalities(HubModel(checkpoint=minilm).build(), split("who", page(1)))
-    apart = Router(encoders={"query_text": Encoder(checkpoint=minilm), "document_image": Encoder(checkpoint=siglip)})
+    apart = Router(
+        encoders={"query_text": RouterEncoder(checkpoint=minilm), "document_image": RouterEncoder(checkpoint=siglip)}
+    )
     with pytest.raises(ConfigError, match=r"cannot take the document 'd1', which is text: No route found"):
         check_modalities(apart.build(), split("who", "a text"))
 
 
 def test_what_cannot_be_is_refused_with_the_encoders_own_key(minilm, siglip):
-    wide = Encoder(checkpoint=minilm, projection_dimension=48)
-    text, image = Encoder(checkpoint=minilm), Encoder(checkpoint=siglip)
+    wide = RouterEncoder(checkpoint=minilm, projection_dimension=48)
+    text, image = RouterEncoder(checkpoint=minilm), RouterEncoder(checkpoint=siglip)
     refused = [
         ({"text": text}, r"names 1 encoders"),
         ({"text": text, "imgae": image}, r"model\.encoders\.imgae: 'imgae' is neither a task .* Did you mean 'image'"),
         ({"text": text, "audio": image}, r"model\.encoders\.audio cannot be .* takes text, image and not audio"),
         ({"text": wide, "image": image}, r"model\.encoders\.image\.projection_dimension=48"),
-        ({"text": text, "image": Encoder(checkpoint="no/model")}, r"model\.encoders\.image\.checkpoint=no/model"),
-        ({"text": text, "image": Encoder(checkpoint=siglip, max_pixels=9)}, r"model\.encoders\.image\.max_pixels=9"),
-        ({"text": text, "image": Encoder(checkpoint=siglip, card=Card(name="x"))}, r"Use model\.card"),
+        ({"text": text, "image": RouterEncoder(checkpoint="no/model")}, r"model\.encoders\.image\.checkpoint=no/model"),
+        (
+            {"text": text, "image": RouterEncoder(checkpoint=siglip, max_pixels=9)},
+            r"model\.encoders\.image\.max_pixels=9",
+        ),
+        ({"text": text, "image": RouterEncoder(checkpoint=siglip, card=Card(name="x"))}, r"Use model\.card"),
     ]
     for encoders, message in refused:
         with pytest.raises(ConfigError, match=message):
