@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmexp.adapters import Adapter, transformers_of, work_in_adapters
+from mmexp.experiment import Experiment, Task
 from mmexp.parts import Part, parameters_by_part, pattern_of, require_parts
 from mmexp.schema import ConfigError
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
     from sentence_transformers.base.training_args import BaseTrainingArguments
-
-    from mmexp.experiment import Experiment
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +45,11 @@ class Tuning:
             raise ConfigError("freeze names all parts of the model: nothing would be trained. Leave one out.")
         if self.adapter is not None:
             self.adapter.check(model, self.frozen)
+        elif experiment.task is Task.train and not any(parameter.requires_grad for parameter in model.parameters()):
+            raise ConfigError(
+                "nothing of the model would be trained: its weights are in 4 bits, under an adapter that was loaded "
+                "with them. Use model.quantization=null, which works the adapter into the weights."
+            )
 
     def apply(self, args: BaseTrainingArguments, folder: Path) -> dict[str, int]:
         """Freeze, add the adapter, and tell the trainer the learning rates. Returns the number of trainable parameters
@@ -68,11 +72,6 @@ class Tuning:
             part.value: sum(parameter.numel() for parameter in parameters.values() if parameter.requires_grad)
             for part, parameters in parameters_by_part(self.model).items()
         }
-        if not any(trainable.values()):
-            raise ConfigError(
-                "nothing of the model would be trained: its weights are in 4 bits, under an adapter that was loaded "
-                "with them. Use model.quantization=null, which works the adapter into the weights."
-            )
         log.info("trainable parameters: %s", ", ".join(f"{part} {count:,}" for part, count in trainable.items()))
         return trainable
 

@@ -19,6 +19,7 @@ from mmexp.reranker_archs.any_to_any import AnyToAny
 from mmexp.reranker_archs.feature_extraction import FeatureExtraction
 from mmexp.reranker_archs.sequence_classification import SequenceClassification
 from mmexp.schema import ConfigError
+from mmexp.tuning import Tuning
 from tests.conftest import page
 from tests.models.test_models import text_checkpoint
 from tests.test_reranking import write_bert
@@ -256,6 +257,13 @@ def test_what_cannot_be_tuned_is_refused_before_the_baseline(tmp_path, overrides
 def test_settings_that_cannot_be_are_refused_at_composition(tmp_path, overrides, message):
     with pytest.raises(ConfigError, match=message):
         experiment_of(tmp_path, *RUN, *overrides)
+
+
+def test_a_model_that_is_loaded_with_nothing_to_train_is_refused(tmp_path):
+    frozen = tiny().build().requires_grad_(False)
+    with pytest.raises(ConfigError, match="nothing of the model would be trained: its weights are in 4 bits"):
+        Tuning(experiment_of(tmp_path, *RUN), frozen)
+    Tuning(experiment_of(tmp_path, *RUN, "task=evaluate"), frozen)
 
 
 def test_none_is_the_default(tmp_path):
