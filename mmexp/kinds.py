@@ -67,8 +67,13 @@ class Kind(ABC):
         """Raise `ConfigError` for what can be refused before a weight is read."""
         experiment = self.experiment
         dimension = experiment.model.embedding_dimension()  # reaches for the checkpoint
+        if dimension is not None:
+            self.check_dimension(dimension)
         if experiment.task is Task.train and isinstance(experiment.loss, Taught):
             experiment.loss.check_teacher(dimension if experiment.kind is ModelKind.embedder else None)
+
+    def check_dimension(self, dimension: int) -> None:  # noqa: B027  most kinds ask nothing of it
+        """Raise `ConfigError` for what does not fit a checkpoint of this embedding size."""
 
     @abstractmethod
     def build_model(self) -> Any:
@@ -118,11 +123,8 @@ class EmbedderKind(Kind):
     evaluator_class: type[Evaluator] = Evaluator
     workers_preprocess = True
 
-    def check(self) -> None:
-        super().check()
-        dimension = self.experiment.model.embedding_dimension()
-        if dimension is not None:
-            self.experiment.dims.sizes(dimension)
+    def check_dimension(self, dimension: int) -> None:
+        self.experiment.dims.sizes(dimension)
 
     def build_model(self) -> SentenceTransformer | MultiVectorEncoder:
         return self.experiment.embedder_arch.build(self.experiment.model)

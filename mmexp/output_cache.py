@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +13,7 @@ import xxhash
 
 from mmexp.encode import Encoder
 from mmexp.models.facts import processor_parts
+from mmexp.run_files import whole_file
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
@@ -61,10 +60,8 @@ class OutputCache:
         from safetensors.torch import save_file
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self.folder)
-        os.close(handle)
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
-        os.replace(temporary, self.file(key))
+        with whole_file(self.file(key)) as stream:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, stream.name)
 
 
 def determinants(

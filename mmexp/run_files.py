@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,8 @@ def write_whole(file: Path, text: str) -> None:
 @contextmanager
 def whole_file(file: Path) -> Iterator[BinaryIO]:
     """A stream whose content takes the place of `file` when the block ends without an error, and not before."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    # Processes on machines that share a disk may have the same number.
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     try:
         with temporary.open("wb") as stream:
             yield stream

@@ -157,6 +157,15 @@ STAND_INS = {
     "second_stage_tiny": (None, ["data.num_train_pages=40", "data.num_eval_pages=10"]),
     "reranker_tiny": (None, ["data.num_train_pages=40", "data.num_eval_pages=10"]),
 }
+# Neither evaluations nor checkpoints in training, no record beyond the run folder, any CPU.
+BARE = [
+    "trainer.dataloader_num_workers=1",
+    "trainer.eval_strategy=no",
+    "trainer.save_strategy=no",
+    "trainer.bf16=false",
+    "tracking=none",
+    "tracking.grid=null",
+]
 QUICK = [
     "trainer.per_device_train_batch_size=4",
     "trainer.max_steps=2",

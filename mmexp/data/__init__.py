@@ -78,6 +78,11 @@ class Data(ABC):
                 raise ConfigError(f"data.{key}={value} leaves nothing. Use 1 or more, or null for no limit.")
 
     @property
+    def labels_from(self) -> str | None:
+        """The column with the data's own labels or scores. None: it has none."""
+        return None
+
+    @property
     def checks_pages(self) -> bool:
         """Whether every page is decoded once before training, so that a bad one is known before weights are loaded."""
         return self.on_bad_page is OnBadPage.skip

@@ -67,7 +67,7 @@ class Loss(ABC):
 
     def check(self, experiment: Experiment) -> None:
         """Raise `ConfigError` where the rest of the experiment does not give what the loss takes."""
-        column = getattr(experiment.data, "label_column", None)
+        column = experiment.data.labels_from
         if column is not None:
             self._check_label_column(column, experiment)
         elif self.label is Label.score:
@@ -150,11 +150,10 @@ class RerankerLoss(Loss):
     def check(self, experiment: Experiment) -> None:
         super().check(experiment)
         reranking = experiment.reranking
-        labelled = getattr(experiment.data, "label_column", None) is not None
         if (
             Direction.image_to_text in reranking.directions
             and self.min_negatives > reranking.num_sampled_negatives
-            and not labelled
+            and experiment.data.labels_from is None
         ):
             raise ConfigError(
                 "reranking.directions names image_to_text, which ranks texts, and the hard negatives of "

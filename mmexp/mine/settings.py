@@ -114,11 +114,10 @@ class MiningExperiment(Experiment):
             raise ConfigError(
                 f"data.negatives={self.data.negatives} would be ignored: mining searches all pages. Leave it out."
             )
-        label_column = getattr(self.data, "label_column", None)
-        if label_column is not None:
+        if self.data.labels_from is not None:
             raise ConfigError(
-                f"data.label_column={label_column} would be ignored: mining takes the page of every row for an answer. "
-                "Use data.label_column=null, with a loss of pairs (loss=cached_mnrl)."
+                f"data.label_column={self.data.labels_from} would be ignored: mining takes the page of every row for "
+                "an answer. Use data.label_column=null, with a loss of pairs (loss=cached_mnrl)."
             )
 
     def start(self, run_dir: Path, overrides: list[str]) -> float:

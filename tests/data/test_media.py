@@ -16,7 +16,7 @@ from mmexp.data.media import Media
 from mmexp.schema import ConfigError
 from tests.conftest import write_readme
 from tests.models import tiny_checkpoints as tiny
-from tests.test_run import QUICK, losses_of, run_in
+from tests.test_run import BARE, QUICK, losses_of, run_in
 
 RATE = 8000
 
@@ -145,13 +145,8 @@ def run_on(folder: Path, path: Path, column: str, make, *more: str) -> dict:
         "data.num_eval_queries=4",
         "model=hub",
         f"model.checkpoint={folder / 'checkpoint'}",
-        "trainer.dataloader_num_workers=1",
         *QUICK,
-        "trainer.eval_strategy=no",
-        "trainer.save_strategy=no",
-        "trainer.bf16=false",
-        "tracking=none",
-        "tracking.grid=null",
+        *BARE,
         *more,
     )
 

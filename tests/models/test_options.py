@@ -12,7 +12,7 @@ from mmexp.__main__ import CONF
 from mmexp.models.hub import HubModel
 from tests.conftest import page, write_config, write_readme
 from tests.models import tiny_checkpoints as tiny
-from tests.test_run import QUICK, SMALL, losses_of, run_in
+from tests.test_run import BARE, QUICK, SMALL, losses_of, run_in
 
 # The architecture of every option's checkpoint. A new option needs its line here, and a maker where there is none.
 ARCHITECTURES: dict[str, Callable[[Path], None]] = {
@@ -110,13 +110,8 @@ def test_an_option_trains_evaluates_saves_and_loads_again(option, made, vdr_colu
         "data.max_train_rows=8",
         "data.max_eval_queries=2",
         "dims=none",
-        "trainer.dataloader_num_workers=1",
         *QUICK,
-        "trainer.eval_strategy=no",
-        "trainer.save_strategy=no",
-        "trainer.bf16=false",
-        "tracking=none",
-        "tracking.grid=null",
+        *BARE,
     )
     assert result["status"] == "finished"
     assert [step for step, _ in losses_of(tmp_path / "run")] == [1, 2]
