@@ -10,7 +10,15 @@ from sentence_transformers.base.modules import Router
 from transformers import EarlyStoppingCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 
-from mmexp.callbacks import Announce, Counter, LogToRecord, Profile, ProgressBar
+from mmexp.callbacks import (
+    Announce,
+    Counter,
+    EpochOfBatches,
+    LogToRecord,
+    MeasureTogether,
+    Profile,
+    ProgressBar,
+)
 from mmexp.checkpoints import newest_checkpoint, raise_if_disk_full
 from mmexp.workers import cores_beside
 
@@ -50,6 +58,7 @@ def fit(
     experiment = kind.experiment
     counter = Counter(model, sum(map(len, datasets.values())), record)
     callbacks = [Announce(model, datasets, evaluator), counter, LogToRecord(record, counter), ProgressBar()]
+    callbacks += [EpochOfBatches(), MeasureTogether(evaluator)]
     callbacks += optional_callbacks(experiment, record.run_dir)
     trainer = build_trainer(kind, args, model, loss, datasets, evaluator, callbacks)
     folder = record.run_dir / "checkpoints"

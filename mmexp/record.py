@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
 import threading
 import traceback
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
+from mmexp import ranks
 from mmexp.energy import EnergyMeter
 from mmexp.environment import environment, versions
 from mmexp.ledger import Ledger
@@ -59,7 +59,7 @@ class Record:
         self.run_dir = run_dir
         self.experiment = experiment
         self.samples_seen = 0
-        self._writes = os.environ.get("RANK", "0") == "0"
+        self._writes = ranks.is_main()
         self._overrides = overrides
         self._result: dict[str, Any] = {"status": "failed"}
         self._trackio: TrackioView | None = None

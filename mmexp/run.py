@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import set_seed
 
+from mmexp import ranks
 from mmexp.arguments import check_batch_size, training_arguments
 from mmexp.encode import Encoder
 from mmexp.evaluate import DimReport
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 def run(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
     """Run `experiment` in `run_dir`. Returns the primary metric (NDCG@10) at the end."""
+    ranks.quiet_unless_main()
     with Record(run_dir, experiment, overrides) as record:
         # 1. Everything that can be refused is refused before a weight is read
         kind = kind_of(experiment)
@@ -92,7 +94,8 @@ def run(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
 
 def leave(record: Record, evaluator: ModelEvaluator[Any], report: Report, stage: str) -> None:
     """Leave one evaluation in the run folder and the dashboard."""
-    evaluator.write(report, record.run_dir / "per_query" / f"{stage}.parquet")
+    if ranks.is_main():
+        evaluator.write(report, record.run_dir / "per_query" / f"{stage}.parquet")
     if stage == "baseline":
         record.log({f"eval/{name}": value for name, value in evaluator.flat(report).items()}, step=0)
     if isinstance(report, DimReport):
