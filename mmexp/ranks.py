@@ -1,7 +1,7 @@
 """The processes of a run, and what they tell each other: by torch.distributed, where there are several.
 
-`spread`, `in_order`, `gather` and `broadcast` are collectives, and so is all that calls them: every rank calls them, in
-the same order. Tensors in what they are given are on the CPU.
+`spread`, `in_order`, `gather`, `broadcast` and `share_folder` are collectives, and so is all that calls them: every rank
+calls them, in the same order. Tensors in what they are given are on the CPU.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import os
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -68,6 +69,15 @@ def gather(value: Value) -> list[Value]:
 def broadcast(value: Value) -> Value:
     """The value of rank 0, on every rank. What the others give is not looked at."""
     return value if world_size() == 1 else _sent(value, source=0)
+
+
+def share_folder(folder: Path) -> None:
+    """Write the files that rank 0 has in `folder` into the folders that the others give."""
+    files = [path for path in folder.rglob("*") if path.is_file()] if is_main() else []
+    for name, content in broadcast([(path.relative_to(folder), path.read_bytes()) for path in files]):
+        if not is_main():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
 
 
 def _connected() -> bool:

@@ -101,8 +101,12 @@ class TinyVlm(HubModel):
     @contextmanager
     def _written(self) -> Iterator[None]:
         """`checkpoint` is a folder with the model, as long as it takes to load it."""
+        from mmexp import ranks
+
         with tempfile.TemporaryDirectory() as folder:
-            write_checkpoint(self, Path(folder))
+            if ranks.is_main():  # transformers writes no weights on the other ranks
+                write_checkpoint(self, Path(folder))
+            ranks.share_folder(Path(folder))
             self.checkpoint = folder
             try:
                 yield
