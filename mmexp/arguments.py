@@ -14,6 +14,7 @@ from sentence_transformers.base.sampler import (
     ProportionalBatchSampler,
     RoundRobinBatchSampler,
 )
+from transformers.integrations import unset_hf_deepspeed_config
 
 from mmexp.metrics import PRIMARY_METRIC
 from mmexp.rank_batches import mixed_rank_batches, rank_batches
@@ -82,6 +83,9 @@ def training_arguments(experiment: Experiment, kind: Kind, run_dir: Path) -> Bas
     except (TypeError, ValueError) as error:
         raise ConfigError(f"the trainer.* keys contradict each other: {error}") from error
     args.dataloader_drop_last = bool(trainer.get("dataloader_drop_last", False))
+    # Else transformers would shard a model for ZeRO-3 as it loads it, and nothing could use it before it is trained: no
+    # baseline, no teacher. The trainer sets it again, and the engine shards the model then.
+    unset_hf_deepspeed_config()
     _choose_samplers(args)
     return args
 

@@ -1,7 +1,7 @@
 """The processes of a run, and what they tell each other: by torch.distributed, where there are several.
 
-`spread`, `in_order`, `gather`, `broadcast` and `share_folder` are collectives, and so is all that calls them: every rank
-calls them, in the same order. Tensors in what they are given are on the CPU.
+`spread`, `in_order`, `gather`, `broadcast` and `share_folder` are collectives, and so is all that calls them: every
+rank calls them, in the same order. Tensors in what they are given are on the CPU.
 """
 
 from __future__ import annotations
