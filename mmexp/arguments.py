@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mmexp.interruption import is_rank
 from mmexp.metrics import PRIMARY_METRIC
 from mmexp.sampler import NoDuplicateIds
 from mmexp.schema import ConfigError, did_you_mean
@@ -47,6 +48,7 @@ def training_arguments(experiment: Experiment, kind: Kind, run_dir: Path) -> Bas
         "dataloader_num_workers": default_workers(batch_bytes(experiment)),
         "dataloader_persistent_workers": True,
         "dataloader_pin_memory": has_gpu,
+        "ddp_backend": None if has_gpu or not is_rank() else "gloo",
         "logging_nan_inf_filter": False,  # a NaN must be seen, not replaced by the average of the steps before it
         **trainer,
         "output_dir": str(run_dir / "checkpoints"),

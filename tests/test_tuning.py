@@ -23,7 +23,7 @@ from mmexp.tuning import Tuning
 from tests.conftest import page
 from tests.models.test_models import text_checkpoint
 from tests.test_reranking import write_bert
-from tests.test_run import QUICK, SMALL, experiment_of, losses_of, run_in, stop_after
+from tests.test_run import QUICK, SMALL, continue_in, experiment_of, losses_of, run_in, stop_after
 
 RUN = ["+experiment=vdr_tiny", "dims=none", *SMALL, *QUICK, "data.num_train_pages=40", "data.num_eval_pages=10"]
 LORA = ["adapter=lora", "adapter.rank=4", "trainer.learning_rate=1e-2"]
@@ -187,7 +187,7 @@ def test_interrupted_with_an_adapter_and_resumed_equals_uninterrupted(tmp_path, 
         patched.setattr("mmexp.fit.optional_callbacks", lambda experiment, folder: [stop_after(3)])
         with pytest.raises(KeyboardInterrupt):
             run_in(tmp_path / "parts", *common)
-    resumed = run_in(tmp_path / "parts", *common, "resume=true")
+    resumed = continue_in(tmp_path / "parts")
     assert losses_of(tmp_path / "parts" / "run") == losses_of(tmp_path / "whole" / "run")
     assert resumed["final"] == whole["final"]
 
