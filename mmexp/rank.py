@@ -39,6 +39,16 @@ def run_rank() -> None:
     from mmexp.run import run
 
     run(composition)
+    if is_rank():
+        end_together()
+
+
+def end_together() -> None:
+    """A rank that ends while others still talk to it can abort them, after all the work is done."""
+    from accelerate import PartialState
+
+    PartialState().wait_for_everyone()
+    PartialState().destroy_process_group()
 
 
 def log_into(composition: Composition) -> None:
