@@ -47,6 +47,8 @@ class TrainsOnRanks(Base):
     def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: str | None) -> Any:
         """DeepSpeed reads its own checkpoint in the world size that wrote it. In another, training goes on from the
         weights, with an optimizer that begins anew."""
+        # accelerate would take the library's Normalize, which has no weights, for a layer to split.
+        self.model.base_model_prefix = "has_no_final_norm"  # type: ignore[assignment]
         elsewhere = resume_from_checkpoint is not None and (
             world_size_of(Path(resume_from_checkpoint)) != self.args.world_size and self.is_deepspeed_enabled
         )
