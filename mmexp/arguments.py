@@ -14,8 +14,10 @@ from sentence_transformers.base.sampler import (
     ProportionalBatchSampler,
     RoundRobinBatchSampler,
 )
-from transformers.integrations import unset_hf_deepspeed_config
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+from mmexp.checkpoints import keep_global_batch
+from mmexp.interruption import is_rank
 from mmexp.metrics import PRIMARY_METRIC
 from mmexp.rank_batches import mixed_rank_batches, rank_batches
 from mmexp.sampler import NoDuplicateIds, ShuffledBatches
@@ -62,6 +64,7 @@ def training_arguments(experiment: Experiment, kind: Kind, run_dir: Path) -> Bas
         "dataloader_num_workers": default_workers(batch_bytes(experiment)),
         "dataloader_persistent_workers": True,
         "dataloader_pin_memory": has_gpu,
+        "ddp_backend": None if has_gpu or not is_rank() else "gloo",
         "logging_nan_inf_filter": False,  # a NaN must be seen, not replaced by the average of the steps before it
         **trainer,
         "output_dir": str(run_dir / "checkpoints"),
@@ -82,10 +85,10 @@ def training_arguments(experiment: Experiment, kind: Kind, run_dir: Path) -> Bas
         args = kind.arguments_class(**arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"the trainer.* keys contradict each other: {error}") from error
-    args.dataloader_drop_last = bool(trainer.get("dataloader_drop_last", False))
-    # Else transformers would shard a model for ZeRO-3 as it loads it, and nothing could use it before it is trained: no
-    # baseline, no teacher. The trainer sets it again, and the engine shards the model then.
+    # Otherwise models would be loaded split for ZeRO-3, which cannot compute the baseline before training has begun.
     unset_hf_deepspeed_config()
+    args.dataloader_drop_last = bool(trainer.get("dataloader_drop_last", False))
+    keep_global_batch(args, run_dir / "checkpoints")
     _choose_samplers(args)
     return args
 

@@ -1,16 +1,14 @@
 """The processes of a run, and what they tell each other: by torch.distributed, where there are several.
 
-`spread`, `in_order`, `gather`, `broadcast` and `share_folder` are collectives, and so is all that calls them: every
-rank calls them, in the same order. Tensors in what they are given are on the CPU.
+`spread`, `in_order`, `gather` and `broadcast` are collectives, and so is all that calls them: every rank calls them, in
+the same order. Tensors in what they are given are on the CPU.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -35,12 +33,6 @@ def world_size() -> int:
 def is_main() -> bool:
     """Whether this is the one process that writes and logs."""
     return rank() == 0
-
-
-def quiet_unless_main() -> None:
-    """Keep what all ranks would log alike to the first of them. Errors are of one rank, and are logged by it."""
-    if not is_main():
-        logging.getLogger().setLevel(logging.ERROR)
 
 
 def dealt(count: int) -> range:
@@ -69,15 +61,6 @@ def gather(value: Value) -> list[Value]:
 def broadcast(value: Value) -> Value:
     """The value of rank 0, on every rank. What the others give is not looked at."""
     return value if world_size() == 1 else _sent(value, source=0)
-
-
-def share_folder(folder: Path) -> None:
-    """Write the files that rank 0 has in `folder` into the folders that the others give."""
-    files = [path for path in folder.rglob("*") if path.is_file()] if is_main() else []
-    for name, content in broadcast([(path.relative_to(folder), path.read_bytes()) for path in files]):
-        if not is_main():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
 
 
 def _connected() -> bool:
