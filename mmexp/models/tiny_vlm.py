@@ -121,6 +121,7 @@ def write_checkpoint(tiny: TinyVlm, folder: Path) -> None:
         torch.manual_seed(tiny.weights_seed)
         model = Qwen3VLModel(architecture(tiny, tokenizer))
     # Every rank of a distributed run writes its own, where the model's own `save_pretrained` writes on the first alone.
+    folder.mkdir(parents=True, exist_ok=True)
     save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)

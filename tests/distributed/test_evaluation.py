@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from mmexp.models.tiny_vlm import TinyVlm, write_checkpoint
 from mmexp.output_cache import OutputCache
 from mmexp.reranker_archs.any_to_any import AnyToAny
 from mmexp.teacher import Teacher
-from tests.distributed.engines import TRAINING_ARGUMENTS
 from tests.distributed.processes import run_ranks
 from tests.test_run import SMALL, experiment_of
 
@@ -44,13 +42,11 @@ TIMES = {"pages_per_second", "seconds_per_query"}
 
 
 def experiment_in(folder: Path, *overrides: str):
-    of_ranks = TRAINING_ARGUMENTS if "RANK" in os.environ else {}
     return experiment_of(
         folder,
         *overrides,
         "data.num_train_pages=15",
         f"data.num_eval_pages={NUM_PAGES}",
-        *[f"trainer.{key}={value}" for key, value in of_ranks.items()],
     )
 
 

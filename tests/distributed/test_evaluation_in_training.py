@@ -17,7 +17,7 @@ from mmexp.fit import build_trainer
 from mmexp.kinds import kind_of
 from mmexp.model_evaluator import no_phase
 from mmexp.models.facts import model_facts, weights_checksum
-from tests.distributed.engines import ENGINES, TRAINING_ARGUMENTS
+from tests.distributed.engines import ENGINES
 from tests.distributed.processes import run_ranks
 from tests.test_run import SMALL, experiment_of
 
@@ -63,8 +63,7 @@ def trained(folder: Path) -> dict[str, Any]:
     """What the evaluations before, in and after a training find."""
     multiprocessing.set_start_method("fork", force=True)
     os.environ.update(LAYERS_OF_FSDP)
-    settings = [f"trainer.{key}={value}" for key, value in TRAINING_ARGUMENTS.items()]
-    experiment = experiment_of(folder, *SMALL, *TRAINING, *settings)
+    experiment = experiment_of(folder, *SMALL, *TRAINING)
     kind = kind_of(experiment)
     args = training_arguments(experiment, kind, folder)
     data = experiment.data.build(42)
