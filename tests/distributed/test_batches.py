@@ -51,7 +51,7 @@ def examples_of(num_rows: int, num_pages: int):
     return training_examples(Split(*texts, planted(num_rows, num_pages)))
 
 
-def trainer_of(folder: Path, sizes: list[tuple[int, int]], overrides: list[str]):
+def trainer_of(folder: Path, sizes: list[tuple[int, int]], overrides: list[str], callbacks: list[Any] | None = None):
     experiment = experiment_of(
         folder,
         *SMALL,
@@ -66,7 +66,7 @@ def trainer_of(folder: Path, sizes: list[tuple[int, int]], overrides: list[str])
     check_batch_size(args, examples)
     model = SentenceTransformer(modules=[StaticEmbedding(train_tokenizer().backend_tokenizer, embedding_dim=8)])
     datasets = {name: of_one.dataset() for name, of_one in examples.items()}
-    return build_trainer(kind, args, model, MultipleNegativesRankingLoss(model), datasets, None, [])
+    return build_trainer(kind, args, model, MultipleNegativesRankingLoss(model), datasets, None, callbacks or [])
 
 
 def batches_of_rank(folder: Path) -> dict[str, Any]:
