@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from sentence_transformers.base.losses.gradcache import _create_minibatch
-from sentence_transformers.util import cat_padded_token_embeddings
+from sentence_transformers.util import cat_padded_token_embeddings, get_world_size
 from torch.utils.checkpoint import checkpoint
 
 from mmexp.tokens import patch_size, tokens_of_each
@@ -39,28 +39,32 @@ class MiniBatchedForward:
         self.counts_tokens = num_rows is None
         self.patch_size = patch_size(model)
         self.forward = model.forward
-        self.left = 0  # of the batch, in the unit of the budget; outside of the loss nothing is cut
+        self.to_come: list[int] = []  # sizes of the inputs of the batch that are not embedded yet
         model.forward = MethodType(lambda _, features, **kwargs: self(features, **kwargs), model)  # type: ignore[method-assign]
 
     def of_loss(self, loss: nn.Module) -> nn.Module:
-        """Return `loss`, each call of which is one batch: the features of every column come first."""
+        """Return `loss`, each call of which is one batch; outside of it nothing is cut."""
         loss.register_forward_pre_hook(lambda _, inputs: self._begin(inputs[0]))
+        loss.register_forward_hook(lambda *_: self._end(), always_call=True)
         return loss
 
     def _begin(self, columns: list[Features]) -> None:
-        self.left = int(torch.cat([self._sizes(column) for column in columns]).sum())
+        tokens = torch.cat([tokens_of_each(column, self.patch_size) for column in columns])
+        sizes = tokens if self.counts_tokens else torch.ones_like(tokens)
+        if get_world_size() > 1:
+            # Where weights are sharded, all processes need as many forward passes: they cut alike.
+            torch.distributed.all_reduce(sizes, torch.distributed.ReduceOp.MAX)
+        self.to_come = sizes.tolist()
 
-    def _sizes(self, features: Features) -> torch.Tensor:
-        tokens = tokens_of_each(features, self.patch_size)
-        return tokens if self.counts_tokens else torch.ones_like(tokens)
+    def _end(self) -> None:
+        self.to_come = []
 
     def __call__(self, features: Features, **kwargs: Any) -> Features:
         """What `forward` makes of the features, in the row order given."""
-        if self.left <= self.budget:
-            return self.forward(features, **kwargs)
-        sizes = self._sizes(features).tolist()
-        left, self.left = self.left, self.left - sum(sizes)
-        if "offsets" in features:  # static embeddings look up and average: nothing to save, and no rows to cut
+        left = sum(self.to_come)
+        num_rows = len(tokens_of_each(features, self.patch_size))
+        sizes, self.to_come = self.to_come[:num_rows], self.to_come[num_rows:]
+        if left <= self.budget or "offsets" in features:  # static embeddings look up and average: nothing to save
             return self.forward(features, **kwargs)
         again, once = ranges(sizes, self.budget, left)
         parts = [self._outputs_again(_create_minibatch(features, *part), **kwargs) for part in again]
