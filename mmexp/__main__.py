@@ -16,8 +16,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mmexp.composition import TYPES, VALUES
 from mmexp.composition_errors import explain
 from mmexp.experiment import Experiment, register, to_experiment
+from mmexp.outcome import RunFailed
 from mmexp.schema import ConfigError
 from mmexp.sweep_names import member_name
 from mmexp.terminal import print_config
@@ -44,6 +46,8 @@ def compose_and_launch(config: DictConfig) -> float:
     except ConfigError as error:
         discard(run_dir)
         complain(str(error))
+    except RunFailed as failed:
+        failed.end_with_its_words()
 
 
 def main(
@@ -87,7 +91,7 @@ def arrange(arguments: list[str]) -> list[str]:
 
 def discard(run_dir: Path) -> None:
     """Remove the folder that Hydra made for a run that never began."""
-    if {path.name for path in run_dir.iterdir()} <= {".hydra", "mmexp.log"}:
+    if {path.name for path in run_dir.iterdir()} <= {".hydra", "mmexp.log", VALUES, TYPES}:
         shutil.rmtree(run_dir)
 
 

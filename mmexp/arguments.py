@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+from mmexp.checkpoints import global_batch_of, newest_checkpoint, world_size_of
+from mmexp.interruption import is_rank
 from mmexp.metrics import PRIMARY_METRIC
 from mmexp.sampler import NoDuplicateIds
 from mmexp.schema import ConfigError, did_you_mean
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
     from mmexp.data.training import Examples
     from mmexp.experiment import Experiment
     from mmexp.kinds import Kind
+
+log = logging.getLogger(__name__)
 
 # What mmexp decides, and the key that decides it.
 DECIDED_ELSEWHERE = {
@@ -47,6 +53,7 @@ def training_arguments(experiment: Experiment, kind: Kind, run_dir: Path) -> Bas
         "dataloader_num_workers": default_workers(batch_bytes(experiment)),
         "dataloader_persistent_workers": True,
         "dataloader_pin_memory": has_gpu,
+        "ddp_backend": None if has_gpu or not is_rank() else "gloo",
         "logging_nan_inf_filter": False,  # a NaN must be seen, not replaced by the average of the steps before it
         **trainer,
         "output_dir": str(run_dir / "checkpoints"),
@@ -66,9 +73,37 @@ def training_arguments(experiment: Experiment, kind: Kind, run_dir: Path) -> Bas
             "greater_is_better": True,
         }
     try:
-        return kind.arguments_class(**arguments)
+        args = kind.arguments_class(**arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"the trainer.* keys contradict each other: {error}") from error
+    # Otherwise models would be loaded split for ZeRO-3, which cannot compute the baseline before training has begun.
+    unset_hf_deepspeed_config()
+    checkpoint = newest_checkpoint(run_dir / "checkpoints")
+    if checkpoint is not None:
+        keep_global_batch(args, checkpoint)
+    return args
+
+
+def keep_global_batch(args: BaseTrainingArguments, checkpoint: Path) -> None:
+    """Give every rank as many rows that all together have those of the batches before, however many ranks there were.
+
+    Steps, schedule and samples then go on where they were. Raises `ConfigError` where the rows cannot be shared out.
+    """
+    rows, before = global_batch_of(checkpoint), world_size_of(checkpoint)
+    if before == args.world_size:
+        return
+    if rows % args.world_size:
+        possible = [str(n) for n in range(1, rows + 1) if rows % n == 0]
+        raise ConfigError(
+            f"the {rows} rows of a batch cannot be shared out to {args.world_size} processes: {checkpoint} was "
+            f"written by {before}. Continue with {', '.join(possible)} processes (launch.num_processes=...)."
+        )
+    args.per_device_train_batch_size = rows // args.world_size
+    log.warning(
+        "%s was written by %d processes, and there are %d now. Each takes %d rows in place of %d: batches and schedule "
+        "stay the same; sums are rounded in another order, and what is drawn at random in the model differs.",
+        *(checkpoint, before, args.world_size, args.per_device_train_batch_size, rows // before),
+    )
 
 
 def check_keys(trainer: dict[str, Any], kind: Kind) -> None:

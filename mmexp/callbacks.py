@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
     from transformers import TrainerState
 
+    from mmexp.interruption import Interruption
     from mmexp.model_evaluator import ModelEvaluator
     from mmexp.record import Record
 
@@ -160,6 +161,23 @@ class ProgressBar(TrainerCallback):
 
     def on_train_end(self, args, state, control, **kwargs) -> None:
         self.bar.close()
+
+
+class StopWhenAsked(TrainerCallback):
+    """Ends training with a checkpoint at the end of the step in which any rank was asked to stop."""
+
+    def __init__(self, interruption: Interruption) -> None:
+        self.interruption = interruption
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        self.interruption.waits_for_step = True
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        if self.interruption.agreed() and state.global_step < state.max_steps:
+            control.should_save = control.should_training_stop = True
+
+    def on_train_end(self, args, state, control, **kwargs) -> None:
+        self.interruption.waits_for_step = False
 
 
 class Profile(TrainerCallback):

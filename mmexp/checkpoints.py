@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,17 @@ def newest_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint. The trainer's state is written last, so one without it is half-written."""
     complete = [path.parent for path in folder.glob(f"checkpoint-*/{TRAINER_STATE_NAME}")]
     return max(complete, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)
+
+
+def world_size_of(checkpoint: Path) -> int:
+    """How many ranks wrote a checkpoint: each its random state."""
+    return max(1, len(list(checkpoint.glob("rng_state*.pth"))))
+
+
+def global_batch_of(checkpoint: Path) -> int:
+    """Rows of a batch over all ranks that wrote a checkpoint."""
+    state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text())
+    return int(state["train_batch_size"]) * world_size_of(checkpoint)
 
 
 def raise_if_disk_full(error: Exception, folder: Path) -> None:

@@ -12,6 +12,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from mmexp.adapters import Adapter
+from mmexp.composition import freeze
 from mmexp.data import Data
 from mmexp.dims import Dims
 from mmexp.embedder_archs import EmbedderArch
@@ -83,9 +84,6 @@ class Experiment:
     output_root: str = "multirun"
     """Folder for all run folders and caches, relative to where the command is started."""
 
-    resume: bool = False
-    """Continue the newest checkpoint of the run folder. `python -m mmexp.resume RUN_DIR` sets it, and all the rest."""
-
     best_checkpoint: bool = False
     """Keep the checkpoint with the best primary metric (NDCG@10) rather than the last one."""
 
@@ -137,11 +135,11 @@ class Experiment:
                 f"model.quantization={quantization.value} keeps weights in 4 bits, which cannot be trained. Train an "
                 "adapter over them (adapter=qlora), or use model.quantization=null."
             )
-        if quantization is not None and (self.selects_best or self.resume):
+        if quantization is not None and self.selects_best:
             raise ConfigError(
-                f"model.quantization={quantization.value} cannot be with resume=true, best_checkpoint or "
-                "early_stopping_patience: the library loads a checkpoint without its 4-bit weights. Use "
-                "model.quantization=null (adapter=lora), or none of these."
+                f"model.quantization={quantization.value} cannot be with best_checkpoint or early_stopping_patience: "
+                "the library loads a checkpoint without its 4-bit weights. Use model.quantization=null (adapter=lora), "
+                "or none of these."
             )
 
     def _check_two_stage(self) -> None:
@@ -186,7 +184,7 @@ class Experiment:
 
     def start(self, run_dir: Path, overrides: list[str]) -> float:
         """Run the experiment in `run_dir`, where its launcher says; return the primary metric."""
-        return self.launch.launch(self, run_dir, overrides)
+        return self.launch.launch(freeze(self, run_dir, overrides))
 
     @property
     def kind(self) -> ModelKind:
@@ -211,11 +209,17 @@ class Experiment:
 def register(experiment_class: type[Experiment] = Experiment) -> None:
     """Store every schema; `experiment_class` is that of the config's root. Call before Hydra composes."""
     register_components()
+    node = experiment_node(experiment_class)
+    ConfigStore.instance().store(group="schema", name="experiment", node=node, provider="mmexp")
+
+
+def experiment_node(experiment_class: type[Experiment] = Experiment) -> DictConfig:
+    """The typed root of a config, its components still missing."""
     node = OmegaConf.structured(experiment_class)
     # The library's training arguments are the schema of `trainer`: any key may be set without a "+".
     OmegaConf.set_struct(node.trainer, False)
     OmegaConf.set_struct(node.learning_rates, False)
-    ConfigStore.instance().store(group="schema", name="experiment", node=node, provider="mmexp")
+    return node
 
 
 def to_experiment(config: DictConfig) -> Experiment:

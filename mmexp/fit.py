@@ -10,8 +10,10 @@ from sentence_transformers.base.modules import Router
 from transformers import EarlyStoppingCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 
-from mmexp.callbacks import Announce, Counter, LogToRecord, Profile, ProgressBar
+from mmexp.callbacks import Announce, Counter, LogToRecord, Profile, ProgressBar, StopWhenAsked
 from mmexp.checkpoints import newest_checkpoint, raise_if_disk_full
+from mmexp.rank_trainer import on_ranks
+from mmexp.schema import ConfigError
 from mmexp.workers import cores_beside
 
 if TYPE_CHECKING:
@@ -45,16 +47,20 @@ def fit(
 
     `datasets` holds one lazily resolved data set, or several that are trained on together, by name.
 
-    Raises `Diverged` on a loss that is not a number, `ConfigError` where the disk is full.
+    Raises `Diverged` on a loss that is not a number, `Preempted` where a signal stopped it, and `ConfigError` where the
+    disk is full.
     """
     experiment = kind.experiment
     counter = Counter(model, sum(map(len, datasets.values())), record)
     callbacks = [Announce(model, datasets, evaluator), counter, LogToRecord(record, counter), ProgressBar()]
+    callbacks += [StopWhenAsked(record.interruption)]
     callbacks += optional_callbacks(experiment, record.run_dir)
     trainer = build_trainer(kind, args, model, loss, datasets, evaluator, callbacks)
+    check_engine(trainer, experiment.launch.engine)
     folder = record.run_dir / "checkpoints"
-    checkpoint = newest_checkpoint(folder) if experiment.resume else None
+    checkpoint = newest_checkpoint(folder)
     if checkpoint is not None:
+        check_continues(experiment)
         log.info("continuing %s", checkpoint)
     try:
         with cores_beside(args.dataloader_num_workers if kind.workers_preprocess else 0):
@@ -62,7 +68,29 @@ def fit(
     except Exception as error:
         raise_if_disk_full(error, folder)
         raise
+    record.interruption.raise_if_stopped()
     return counter.throughput()
+
+
+def check_engine(trainer: BaseTrainer, engine: str | None) -> None:
+    """Raise where the processes train otherwise than was asked: accelerate falls back on less without a word."""
+    found = trainer.accelerator.distributed_type.value
+    expected = {None: ("NO",), "ddp": ("MULTI_GPU", "MULTI_CPU", "NO"), "fsdp2": ("FSDP",)}.get(engine, ("DEEPSPEED",))
+    if found not in expected:
+        raise RuntimeError(
+            f"launch asks for {engine or 'one process'}, and accelerate prepared {found}, with "
+            f"{trainer.args.world_size} processes. Start what launch.dry_run=true prints, with its environment."
+        )
+
+
+def check_continues(experiment: Experiment) -> None:
+    """Raise `ConfigError` where a checkpoint cannot be continued."""
+    quantization = getattr(experiment.model, "quantization", None)
+    if quantization is not None:
+        raise ConfigError(
+            f"a run with model.quantization={quantization.value} cannot be continued: the library loads a checkpoint "
+            "without its 4-bit weights. Start it anew, or use model.quantization=null (adapter=lora)."
+        )
 
 
 def build_trainer(
@@ -82,7 +110,8 @@ def build_trainer(
         [columns] = (dataset.column_names for dataset in datasets.values())
         args.router_mapping = {column: "query" if column == "query" else "document" for column in columns}
     few = {name: dataset.select(range(min(CARD_ROWS, len(dataset)))) for name, dataset in datasets.items()}
-    trainer = kind.trainer_class(
+    trainer_class = on_ranks(kind.trainer_class) if args.world_size > 1 else kind.trainer_class
+    trainer = trainer_class(
         model=model,
         args=args,
         train_dataset=_for_trainer(few, args),

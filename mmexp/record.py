@@ -9,40 +9,27 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
-import threading
 import traceback
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from pathlib import Path
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import Any
 
-from omegaconf import OmegaConf
-
+from mmexp.composition import Composition, plain_config
 from mmexp.energy import EnergyMeter
 from mmexp.environment import environment, versions
+from mmexp.interruption import Interruption, Preempted
 from mmexp.ledger import Ledger
 from mmexp.metrics import PRIMARY_METRIC
 from mmexp.report import Metrics, Report
 from mmexp.result import compare, final_row
-from mmexp.run_files import MetricsFile, finite, read_rows, write_whole
+from mmexp.run_files import MetricsFile, finite, write_whole
 from mmexp.schema import ConfigError
 from mmexp.terminal import print_results
 from mmexp.trackio_view import TrackioView, identify, is_rewritable, push_project
 
-if TYPE_CHECKING:
-    from mmexp.experiment import Experiment
-
 log = logging.getLogger(__name__)
-
-
-class Preempted(SystemExit):
-    """SIGTERM arrived: the machine is wanted back. Exits as the shell reports a signal, with 128 + its number."""
-
-    def __str__(self) -> str:
-        return "SIGTERM: the machine is wanted back"
 
 
 class Diverged(RuntimeError):
@@ -55,12 +42,13 @@ class Record:
     Of the processes of a distributed run, world rank 0 alone writes; in the others a record keeps time, no more.
     """
 
-    def __init__(self, run_dir: Path, experiment: Experiment, overrides: list[str]) -> None:
-        self.run_dir = run_dir
-        self.experiment = experiment
+    def __init__(self, composition: Composition) -> None:
+        self.run_dir = composition.run_dir
+        self.experiment = composition.experiment
+        self.interruption = Interruption()
         self.samples_seen = 0
         self._writes = os.environ.get("RANK", "0") == "0"
-        self._overrides = overrides
+        self._overrides = composition.overrides
         self._result: dict[str, Any] = {"status": "failed"}
         self._trackio: TrackioView | None = None
         self._num_resumes = 0
@@ -71,26 +59,25 @@ class Record:
             self._open()
         else:
             self._ledger = Ledger(lambda: None)
-        self._sigterm_before = self._handle_sigterm(_preempt)
+        self.interruption.listen()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # SIGTERM must not cut short what takes a moment and cannot be done later.
-        self._handle_sigterm(signal.SIG_IGN)
+        # A signal must not cut short what takes a moment and cannot be done later.
+        self.interruption.ignore()
         try:
             if self._writes:
                 self._close(error)
         finally:
-            self._handle_sigterm(self._sigterm_before)
+            self.interruption.restore()
         if self._writes and self._result["status"] == "finished":
             push_project(self.experiment.tracking)
 
     def _open(self) -> None:
-        plain = plain_config(self.experiment)
         self._meter = EnergyMeter(self.experiment.tracking)  # first, so that what it refuses leaves no run behind
-        self._open_folder(plain)
+        self._open_folder()
         totals = self._rows.rows[-1]["totals"] if self._rows.rows else None
         if totals is not None:
             self.samples_seen = totals["samples_seen"]
@@ -98,7 +85,7 @@ class Record:
         self._ledger = Ledger(self._meter.read, totals)
         self._result["energy_source"] = self._meter.source()
         if self.experiment.tracking.trackio:
-            identity = identify(self.run_dir, self.experiment, plain)
+            identity = identify(self.run_dir, self.experiment, plain_config(self.experiment))
             self._result["trackio"] = {key: identity[key] for key in ("project", "group", "name", "run_id")}
             self._trackio = TrackioView(identity, self._rows.rows if is_rewritable() else [])
 
@@ -119,12 +106,6 @@ class Record:
             if error is None:
                 raise
             log.error("result.json could not be written: %s", disk_error)
-
-    def _handle_sigterm(self, handler: Any) -> Any:
-        """Set the handler and return the one before. Only in the main thread: there alone signals arrive."""
-        if threading.current_thread() is threading.main_thread():
-            return signal.signal(signal.SIGTERM, handler)
-        return None
 
     # -- time and energy, by phase ------------------------------------------------------------------------------------
 
@@ -230,49 +211,16 @@ class Record:
 
     # -- the folder ---------------------------------------------------------------------------------------------------
 
-    def _open_folder(self, plain: dict[str, Any]) -> None:
+    def _open_folder(self) -> None:
         """Write what the run is started with, or find what an interrupted run left."""
         try:
-            if self.experiment.resume:
-                _check_same(plain, self.run_dir)
-                (self.run_dir / "result.json").unlink(missing_ok=True)
-            elif read_rows(self.run_dir / "metrics.jsonl"):
-                raise ConfigError(
-                    f"{self.run_dir} holds a run already. Continue it with: python -m mmexp.resume {self.run_dir}"
-                )
-            write_whole(self.run_dir / "config.yaml", OmegaConf.to_yaml(plain))
-            write_whole(self.run_dir / "overrides.yaml", OmegaConf.to_yaml(self._overrides))
+            (self.run_dir / "result.json").unlink(missing_ok=True)
             write_whole(self.run_dir / "environment.json", json.dumps(environment(), indent=2))
             self._rows = MetricsFile(self.run_dir / "metrics.jsonl")
         except OSError as error:
             raise ConfigError(
                 f"the run folder {self.run_dir} cannot be written to: {error}. Choose another with output_root=..."
             ) from error
-
-
-def _check_same(plain: dict[str, Any], run_dir: Path) -> None:
-    """A run is continued with what it was started with, or not at all."""
-    if not (run_dir / "config.yaml").exists():
-        return
-    before = OmegaConf.to_container(OmegaConf.load(run_dir / "config.yaml"))
-    assert isinstance(before, dict)
-    if changed := [key for key in plain if key != "resume" and plain[key] != before.get(key)]:
-        raise ConfigError(
-            f"{run_dir} was started with another {', '.join(changed)} (see its config.yaml). Resume it with the same "
-            "values, or start a new run."
-        )
-
-
-def plain_config(experiment: Experiment) -> dict[str, Any]:
-    """The experiment as plain dictionaries, lists and scalars."""
-    container = OmegaConf.to_container(OmegaConf.structured(experiment), enum_to_str=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
-
-
-def _preempt(signum: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # said once is enough: what is left to write takes a moment
-    raise Preempted(128 + signum)
 
 
 def _status(error: BaseException) -> str:

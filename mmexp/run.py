@@ -12,7 +12,7 @@ from transformers import set_seed
 from mmexp.arguments import check_batch_size, training_arguments
 from mmexp.encode import Encoder
 from mmexp.evaluate import DimReport
-from mmexp.experiment import Experiment, Task
+from mmexp.experiment import Task
 from mmexp.figures import plot
 from mmexp.fit import fit
 from mmexp.kinds import kind_of
@@ -23,15 +23,17 @@ from mmexp.save import peak_memory_bytes, push_model, save_model
 from mmexp.tuning import Tuning
 
 if TYPE_CHECKING:
+    from mmexp.composition import Composition
     from mmexp.model_evaluator import ModelEvaluator
     from mmexp.report import Report
 
 log = logging.getLogger(__name__)
 
 
-def run(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
-    """Run `experiment` in `run_dir`. Returns the primary metric (NDCG@10) at the end."""
-    with Record(run_dir, experiment, overrides) as record:
+def run(composition: Composition) -> float:
+    """Run it, or continue it from its newest checkpoint. Returns the primary metric (NDCG@10) at the end."""
+    experiment, run_dir = composition.experiment, composition.run_dir
+    with Record(composition) as record:
         # 1. Everything that can be refused is refused before a weight is read
         kind = kind_of(experiment)
         args = training_arguments(experiment, kind, run_dir)

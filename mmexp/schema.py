@@ -17,6 +17,9 @@ from hydra.core.config_store import ConfigStore
 
 ConfigClass = TypeVar("ConfigClass", bound=type)
 
+# "<group>/<name>" of every schema, and its class.
+SCHEMAS: dict[str, type] = {}
+
 COMPONENT_PACKAGES = ("models", "data", "losses", "embedder_archs", "reranker_archs", "adapters", "launchers")
 
 
@@ -29,6 +32,7 @@ def schema(group: str, name: str) -> Callable[[ConfigClass], ConfigClass]:
 
     def register(config_class: ConfigClass) -> ConfigClass:
         ConfigStore.instance().store(group=f"schema/{group}", name=name, node=config_class, provider="mmexp")
+        SCHEMAS[f"{group}/{name}"] = config_class
         return config_class
 
     return register

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+imported_folders: list[Path] = []
+"""Folders whose modules this process has imported: what another process must import to know the same schemas."""
 
 
 def import_user_modules(arguments: list[str]) -> None:
-    """Import every .py file of the config folder that the command line names, so that its schemas are stored.
+    """Import the modules of the config folder that the command line names."""
+    import_modules_of(config_folders(arguments))
+
+
+def import_modules_of(folders: Sequence[Path]) -> None:
+    """Import every .py file of the folders, so that its schemas are stored.
 
     A file may hold anything that a module of mmexp may: `loss/mine.py` with `@schema("loss", "mine")` is to
     `loss/mine.yaml` what `mmexp/losses/mnrl.py` is to `conf/loss/mnrl.yaml`.
     """
-    for folder in config_folders(arguments):
+    for folder in map(Path.resolve, folders):
+        if folder in imported_folders:
+            continue
+        imported_folders.append(folder)
         for file in sorted(folder.rglob("*.py")):
             name = "_".join(["mmexp_user", *file.relative_to(folder).with_suffix("").parts])
             spec = importlib.util.spec_from_file_location(name, file)

@@ -30,6 +30,20 @@ def visible_gpus() -> list[int] | None:
         return []
 
 
+def num_visible_gpus() -> int:
+    """How many GPUs, or slices of them, a process started from here would see. Asks the driver, without torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([*takewhile(lambda name: name.isdigit() or name.startswith(("GPU-", "MIG-")), _entries(visible))])
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        return int(pynvml.nvmlDeviceGetCount())
+    except Exception:  # NVML and its bindings raise many kinds where there is no driver
+        return 0
+
+
 def _entries(visible: str) -> list[str]:
     return [entry.strip() for entry in visible.split(",")]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from mmexp.composition import Composition
 from mmexp.energy import Energy
 from mmexp.evaluate import DimReport
 from mmexp.ledger import Ledger
@@ -29,7 +30,8 @@ def by_dim(metrics: dict[int, dict[str, float]]) -> DimReport:
 
 def record_in(folder: Path, *overrides: str) -> Record:
     folder.mkdir(exist_ok=True)
-    return Record(folder, experiment_of(folder, "+experiment=vdr_tiny", "tracking=none", *overrides), ["seed=1"])
+    experiment = experiment_of(folder, "+experiment=vdr_tiny", "tracking=none", *overrides)
+    return Record(Composition(experiment, folder, ["seed=1"], Path.cwd()))
 
 
 def lines_of(folder: Path) -> list[dict]:
@@ -92,7 +94,7 @@ def test_a_resumed_run_carries_its_totals_on_and_repeats_no_step(tmp_path):
             record.log({"train/loss": 1.0}, step=1)
             record.log({"train/loss": 0.9}, step=2)
         raise KeyboardInterrupt
-    with record_in(tmp_path, "resume=true") as record:
+    with record_in(tmp_path) as record:
         assert not (tmp_path / "result.json").exists()
         with record.phase("train"):
             record.log({"train/loss": 0.9}, step=2)
@@ -111,7 +113,7 @@ def test_time_after_the_last_row_of_an_interrupted_run_is_carried_on(tmp_path):
         record.log({"train/loss": 1.0}, step=1)
         time.sleep(0.3)
         raise KeyboardInterrupt
-    with record_in(tmp_path, "resume=true") as record:
+    with record_in(tmp_path) as record:
         assert record.seconds("train") >= 0.3
 
 
@@ -121,7 +123,7 @@ def test_a_line_cut_off_by_a_kill_is_left_out_and_the_run_goes_on(tmp_path):
         raise KeyboardInterrupt
     with (tmp_path / "metrics.jsonl").open("a") as stream:
         stream.write('{"time": "20')
-    with record_in(tmp_path, "resume=true") as record:
+    with record_in(tmp_path) as record:
         record.log({"train/loss": 0.9}, step=2)
     assert [line["step"] for line in lines_of(tmp_path) if line["metrics"]] == [1, 2]
 
@@ -133,7 +135,7 @@ def test_results_are_logged_once_also_when_the_run_is_interrupted_after_them(tmp
         raise KeyboardInterrupt
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["status"], result["final"]) == ("finished", METRICS)
-    with record_in(tmp_path, "resume=true") as record:
+    with record_in(tmp_path) as record:
         record.finish(None, by_dim({8: METRICS}), {"samples_per_second": 3.0})
     final = [line["step"] for line in lines_of(tmp_path) if "final/ndcg@10" in line["metrics"]]
     assert final == [7]
@@ -182,14 +184,6 @@ def test_energy_is_unknown_rather_than_too_small_once_it_cannot_be_read():
     assert ledger.totals()["energy"] is None
     assert "x/energy_kwh" not in ledger.cost()
     assert Ledger(lambda: Energy(), carried=ledger.totals()).energy is None
-
-
-def test_a_folder_that_holds_a_run_is_not_written_over(tmp_path):
-    with record_in(tmp_path) as record:
-        record.log({"train/loss": 1.0}, step=1)
-    with pytest.raises(ConfigError, match="holds a run already"), record_in(tmp_path):
-        pass
-    assert [line["step"] for line in lines_of(tmp_path) if line["metrics"]] == [1]
 
 
 def test_a_run_that_failed_before_its_first_row_can_be_started_again_in_its_folder(tmp_path):
@@ -249,6 +243,7 @@ import pytest, trackio
 from trackio.sqlite_storage import SQLiteStorage
 from mmexp.trackio_view import rebuild, run_name
 from tests.test_run import experiment_of
+from mmexp.composition import Composition
 from mmexp.evaluate import DimReport
 from mmexp.record import Record
 
@@ -257,7 +252,7 @@ overrides = ["+experiment=vdr_tiny", "tracking.codecarbon=false", "tracking.proj
 
 def record(*more):
     folder.mkdir(parents=True, exist_ok=True)
-    return Record(folder, experiment_of(folder, *overrides, *more), overrides)
+    return Record(Composition(experiment_of(folder, *overrides, *more), folder, overrides, Path.cwd()))
 
 def shown():
     runs = list(trackio.Api().runs("test"))
@@ -274,7 +269,7 @@ line["step"] = 2
 with (folder / "metrics.jsonl").open("a") as stream:
     stream.write(json.dumps(line) + chr(10))
 
-with record("resume=true") as resumed:
+with record() as resumed:
     resumed.log({"train/grad_norm": 1.0}, step=2)
     resumed.log({"train/grad_norm": 0.5}, step=3)
     resumed.finish(DimReport({8: {"ndcg@10": 0.1}}, {}, {}), DimReport({8: {"ndcg@10": 0.5}}, {}, {}))
@@ -326,7 +321,8 @@ def test_a_failing_dashboard_does_not_fail_the_run(tmp_path, monkeypatch, caplog
     monkeypatch.setattr("mmexp.trackio_view._init_locally", lambda **_: 1 / 0)
     tmp_path.joinpath("run").mkdir()
     overrides = ("+experiment=vdr_tiny", "tracking.codecarbon=false")
-    with Record(tmp_path / "run", experiment_of(tmp_path, *overrides), list(overrides)) as record:
+    experiment = experiment_of(tmp_path, *overrides)
+    with Record(Composition(experiment, tmp_path / "run", list(overrides), Path.cwd())) as record:
         record.log({"train/loss": 1.0}, step=1)
         record.finish(None, by_dim({8: METRICS}))
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "finished"

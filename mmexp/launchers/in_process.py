@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmexp.command import Command, one_process
 from mmexp.launchers import Launcher
 from mmexp.schema import schema
 
 if TYPE_CHECKING:
-    from mmexp.experiment import Experiment
+    from mmexp.composition import Composition
 
 
 @schema("launch", "in_process")
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 class InProcess(Launcher):
     """One process, which is this one."""
 
-    def launch(self, experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
+    def command(self, composition: Composition) -> Command:
+        return one_process(composition)
+
+    def launch(self, composition: Composition) -> float:
+        if self.dry_run:
+            return super().launch(composition)
         from mmexp.run import run
 
-        return run(experiment, run_dir, overrides)
+        return run(composition)

@@ -13,6 +13,7 @@ import xxhash
 from transformers import set_seed
 
 from mmexp.arguments import training_arguments
+from mmexp.composition import plain_config
 from mmexp.data import Data, OnBadPage
 from mmexp.data.negatives import page_positions, write_negatives
 from mmexp.data.splits import Split, bad_pages
@@ -27,7 +28,6 @@ from mmexp.mine.report import announce, announce_replacing, counts
 from mmexp.mine.settings import Mine, MiningExperiment
 from mmexp.models.facts import check_modalities, model_facts, weights_checksum
 from mmexp.output_cache import determinants
-from mmexp.record import plain_config
 from mmexp.run_files import write_whole
 
 if TYPE_CHECKING:

@@ -113,12 +113,17 @@ class TinyVlm(HubModel):
 def write_checkpoint(tiny: TinyVlm, folder: Path) -> None:
     """Write the untrained model as an embedding checkpoint: weights, tokenizer, processors, pooling, normalisation."""
     import torch
+    from safetensors.torch import save_file
     from transformers import Qwen3VLModel
 
     tokenizer = train_tokenizer()
     with torch.random.fork_rng():
         torch.manual_seed(tiny.weights_seed)
-        Qwen3VLModel(architecture(tiny, tokenizer)).save_pretrained(folder)
+        model = Qwen3VLModel(architecture(tiny, tokenizer))
+    # Every rank of a distributed run writes its own, where the model's own `save_pretrained` writes on the first alone.
+    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(folder)
     processor(tokenizer).save_pretrained(folder)
     _write_modules(folder, tiny.hidden_size)
 

@@ -98,6 +98,7 @@ def our_step(folder: Path, data: Path, checkpoint: Path, *changed: str) -> float
     """Seconds of a step of a whole run of ours, record, tracking and all."""
     from unittest.mock import patch
 
+    from mmexp.composition import freeze
     from mmexp.run import run
 
     times = StepTimes()
@@ -120,5 +121,5 @@ def our_step(folder: Path, data: Path, checkpoint: Path, *changed: str) -> float
     ]
     (folder / "run").mkdir(parents=True)
     with patch("mmexp.fit.optional_callbacks", lambda experiment, run_dir: [times]):
-        run(experiment_of(folder, *overrides), folder / "run", overrides)
+        run(freeze(experiment_of(folder, *overrides), folder / "run", overrides))
     return times.mean()

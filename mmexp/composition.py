@@ -1,0 +1,128 @@
+"""A run as it was composed, once. Every process of it reads this, now and when it is continued; nobody composes again.
+
+A run folder holds it in two files: config.yaml has the values, and composition.yaml what makes them typed again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from mmexp.run_files import read_rows, write_whole
+from mmexp.schema import SCHEMAS, ConfigError, register_components
+from mmexp.user_modules import import_modules_of, imported_folders
+
+if TYPE_CHECKING:
+    from mmexp.experiment import Experiment
+
+VALUES, TYPES = "config.yaml", "composition.yaml"
+
+
+@dataclass(frozen=True)
+class Composition:
+    """One run: what, where, and the words it was asked for with."""
+
+    experiment: Experiment
+    run_dir: Path
+    overrides: list[str]
+    working_directory: Path
+    """What relative paths of the experiment are relative to."""
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits over the files that hold the composition: equal on all ranks, or they do not train."""
+        content = b"\0".join((self.run_dir / name).read_bytes() for name in (VALUES, TYPES))
+        return hashlib.sha256(content).hexdigest()[:16]
+
+
+def freeze(experiment: Experiment, run_dir: Path, overrides: list[str]) -> Composition:
+    """Write the composition of a run that begins.
+
+    Raises `ConfigError` where the folder holds a run already, or cannot be written to.
+    """
+    if read_rows(run_dir / "metrics.jsonl"):
+        raise ConfigError(f"{run_dir} holds a run already. Continue it with: python -m mmexp.resume {run_dir}")
+    composition = Composition(experiment, run_dir.resolve(), overrides, Path.cwd())
+    write(composition)
+    return composition
+
+
+def write(composition: Composition) -> None:
+    """Write both files."""
+    experiment = composition.experiment
+    types = {
+        "overrides": composition.overrides,
+        "working_directory": str(composition.working_directory),
+        "config_folders": [str(folder) for folder in imported_folders],
+        "schemas": dict(_schemas(experiment)),
+    }
+    try:
+        write_whole(composition.run_dir / VALUES, OmegaConf.to_yaml(plain_config(experiment)))
+        write_whole(composition.run_dir / TYPES, OmegaConf.to_yaml(types))
+    except OSError as error:
+        raise ConfigError(
+            f"the run folder {composition.run_dir} cannot be written to: {error}. Choose another with output_root=..."
+        ) from error
+
+
+def thaw(run_dir: Path, digest: str | None = None) -> Composition:
+    """The composition of the run in `run_dir`.
+
+    Raises `ConfigError` where there is none, or where it is another than that of `digest`.
+    """
+    if not (run_dir / TYPES).exists():
+        raise ConfigError(
+            f"{run_dir} is no run folder: it has no {TYPES}. Give one such as multirun/A/B; where several nodes run "
+            "it, output_root must be on a file system that they share."
+        )
+    types = OmegaConf.load(run_dir / TYPES)
+    register_components()
+    import_modules_of([Path(folder) for folder in types.config_folders])
+    composition = Composition(
+        _typed(run_dir, types.schemas), run_dir.resolve(), list(types.overrides), Path(types.working_directory)
+    )
+    if digest is not None and composition.digest != digest:
+        raise ConfigError(
+            f"the composition in {run_dir} is {composition.digest}, and this process was started for {digest}: it was "
+            f"changed meanwhile, or nodes see different files. Start again with: python -m mmexp.resume {run_dir}"
+        )
+    return composition
+
+
+def _typed(run_dir: Path, schemas: Any) -> Experiment:
+    from mmexp.experiment import experiment_node, to_experiment
+
+    node = experiment_node()
+    for path, name in schemas.items():
+        if name not in SCHEMAS:
+            raise ConfigError(f"{run_dir / TYPES} names {name}, which no module has. Was a module of its own moved?")
+        OmegaConf.update(node, path, OmegaConf.structured(SCHEMAS[name]), merge=False)
+    merged = OmegaConf.merge(node, OmegaConf.load(run_dir / VALUES))
+    return to_experiment(merged)  # type: ignore[arg-type]
+
+
+def _schemas(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """(path, schema) of every component below `config`, outer ones first."""
+    if dataclasses.is_dataclass(config):
+        inner = [(field.name, getattr(config, field.name)) for field in dataclasses.fields(config)]
+    else:
+        inner = list(config.items()) if isinstance(config, dict) else []
+    names = {config_class: name for name, config_class in SCHEMAS.items()}
+    for key, value in inner:
+        name = f"{path}{getattr(key, 'value', key)}"
+        if type(value) in names:
+            yield name, names[type(value)]
+        yield from _schemas(value, f"{name}.")
+
+
+def plain_config(experiment: Experiment) -> dict[str, Any]:
+    """The experiment as plain dictionaries, lists and scalars."""
+    container = OmegaConf.to_container(OmegaConf.structured(experiment), enum_to_str=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}

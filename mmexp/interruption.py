@@ -1,0 +1,110 @@
+"""Being asked to stop: by Ctrl-C, by SIGTERM, by SIGUSR2 (the machine is wanted back soon)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+# torch's launcher waits 30 s for a rank that it has told to end; a job that fails ends within 30 s altogether.
+SECONDS_TO_END = 20
+
+
+class Preempted(SystemExit):
+    """The run was asked to stop. Exits as the shell reports a signal, with 128 + its number."""
+
+    def __str__(self) -> str:
+        assert isinstance(self.code, int)
+        return f"{signal.Signals(self.code - 128).name}: the run was asked to stop"
+
+
+class Interruption:
+    """What a signal does to a run: in training, a checkpoint at the end of the step; elsewhere, and the second time, it
+    ends at once.
+
+    SIGTERM to one of several ranks is torch's launcher ending a job of which another rank has failed: also at once.
+    """
+
+    def __init__(self) -> None:
+        self.waits_for_step = False
+        """Whether training is under way, and will stop at the end of its step."""
+
+        self._asked: int | None = None
+        self._stopped = False
+        self._handlers: dict[int, Any] = {}
+
+    def listen(self) -> None:
+        """Handle the signals. Only in the main thread: there alone they arrive."""
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+            if is_rank():
+                _end_when_stuck()
+
+    def ignore(self) -> None:
+        """Let nothing cut short what follows."""
+        for number in self._handlers:
+            signal.signal(number, signal.SIG_IGN)
+
+    def restore(self) -> None:
+        """Handle the signals as before."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def agreed(self) -> bool:
+        """Whether any rank was asked to stop. All ranks ask this after the same step, and learn the same."""
+        import torch
+        from torch import distributed
+
+        asked = self._asked or 0
+        if distributed.is_available() and distributed.is_initialized():
+            device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+            shared = torch.tensor(asked, device=device)
+            distributed.all_reduce(shared, distributed.ReduceOp.MAX)
+            asked = int(shared)
+        self._asked = asked or None
+        self._stopped = asked > 0
+        return self._stopped
+
+    def raise_if_stopped(self) -> None:
+        """Raise `Preempted` where training was stopped."""
+        if self._stopped:
+            assert self._asked is not None
+            raise Preempted(128 + self._asked)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        again, self._asked = self._asked is not None, number
+        if number == signal.SIGUSR2 and again:
+            return  # the cluster and its launcher may both say it
+        if self.waits_for_step and not again and not (is_rank() and number == signal.SIGTERM):
+            log.warning("%s: stopping with a checkpoint at the end of this step", signal.Signals(number).name)
+            return
+        self.ignore()  # what is left to write takes a moment
+        raise Preempted(128 + number)
+
+
+def is_rank() -> bool:
+    """Whether this process is one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def _end_when_stuck() -> None:
+    """End this process some time after SIGTERM even where it waits for a rank that is gone, inside a library that lets
+    no Python run in this thread."""
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    os.set_blocking(reader, True)
+
+    def watch() -> None:
+        while True:
+            if signal.SIGTERM in os.read(reader, 1):
+                time.sleep(SECONDS_TO_END)
+                os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True, name="end-when-stuck").start()
