@@ -50,6 +50,8 @@ SYMMETRIC = {"directions": [Interaction.query_to_doc, Interaction.doc_to_query]}
 
 
 def cases(folder: Path) -> dict[str, Case]:
+    torch.manual_seed(0)
+    (folder / "vlm").mkdir()
     tiny_checkpoints.minilm(folder / "bert")
     write_checkpoint(TinyVlm(hidden_size=32, num_layers=1, vision_hidden_size=32, vision_num_layers=2), folder / "vlm")
     bert = HubModel(checkpoint=str(folder / "bert"))
@@ -82,6 +84,7 @@ def assert_equals_one_process(ranks: list[dict], one: dict, engine: str, case: C
     for rank in ranks:
         assert (rank["engine"], rank["num_processes"]) == (WRAPPERS[engine][0], len(ranks))
         assert rank["wrapper"].startswith(WRAPPERS[engine][1])
+        assert rank["is_sharded"] == (engine in ("zero3", "fsdp2"))
         assert torch.equal(rank["weights"], ranks[0]["weights"])
     rows = [row for rank in ranks for row in rank["rows"]]
     assert len(rows) == len(set(map(tuple, rows))) == NUM_STEPS * case.accumulation * case.batch_size

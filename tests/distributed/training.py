@@ -20,6 +20,8 @@ from mmexp.embedder_archs.single_vector import SingleVector
 from mmexp.kinds import RETRIEVERS
 from mmexp.losses import Loss
 from mmexp.models.hub import HubModel
+from mmexp.rank_trainer import on_ranks
+from mmexp.sharding import is_sharded
 from tests.distributed.engines import TRAINING_ARGUMENTS
 
 NUM_STEPS = 2
@@ -67,12 +69,10 @@ def train(case: Case) -> dict[str, Any]:
         if case.dims:
             loss = Dims(matryoshka_dims=case.dims).wrap(model, loss)
         steps = Steps(loss)
-        if "ACCELERATE_USE_CPU" in os.environ:
-            from mmexp.ddp import reach_all_weights
-            reach_all_weights(model)
-            args.ddp_find_unused_parameters = False
         data = Dataset.from_dict(case.columns)
-        trainer = kind.trainer_class(model=model, args=args, train_dataset=data, loss=loss, callbacks=[steps])
+        os.environ["FSDP_TRANSFORMER_CLS_TO_WRAP"] = ",".join(layer_classes(model))
+        trainer_class = on_ranks(kind.trainer_class) if num_processes > 1 else kind.trainer_class
+        trainer = trainer_class(model=model, args=args, train_dataset=data, loss=loss, callbacks=[steps])
         trainer.train()
         return steps.outcome(trainer)
 
@@ -85,13 +85,18 @@ def without_dropout(model: nn.Module) -> nn.Module:
     return model
 
 
+def layer_classes(model: nn.Module) -> set[str]:
+    """What FSDP splits, each by itself; the library's models do not say."""
+    return {type(modules[0]).__name__ for modules in model.modules() if isinstance(modules, nn.ModuleList) if modules}
+
+
 class Steps(TrainerCallback):
     """Follows a training: its rows, its losses, and all weights before and after every step."""
 
     def __init__(self, loss: nn.Module) -> None:
         self.rows: list[list[int]] = []
         self.weights: list[torch.Tensor] = []
-        loss.register_forward_pre_hook(lambda _, inputs: self.rows.extend(inputs[0][0]["input_ids"].tolist()))
+        loss.register_forward_pre_hook(lambda _, inputs: self.rows.extend(tokens_of_rows(inputs[0])))
 
     def on_train_begin(self, args, state, control, model, **kwargs) -> None:
         self.weights.append(weights_of(model))
@@ -102,13 +107,22 @@ class Steps(TrainerCallback):
     def outcome(self, trainer: Any) -> dict[str, Any]:
         return {
             "engine": trainer.accelerator.distributed_type.value,
+            "is_sharded": is_sharded(trainer.model),
             "wrapper": type(trainer.model_wrapped).__name__,
             "num_processes": trainer.accelerator.num_processes,
             "losses": [row["loss"] for row in trainer.state.log_history if "loss" in row],
             "gradient": self.weights[0] - self.weights[1],
             "weights": self.weights[-1],
-            "rows": [[token for token in row if token] for row in self.rows],
+            "rows": self.rows,
         }
+
+
+def tokens_of_rows(columns: list[dict[str, torch.Tensor]]) -> list[list[int]]:
+    """The tokens of every row, those of all of its texts and pages one after another."""
+    return [
+        [token for column in columns for token in column["input_ids"][n][column["attention_mask"][n] > 0].tolist()]
+        for n in range(len(columns[0]["input_ids"]))
+    ]
 
 
 def weights_of(model: nn.Module) -> torch.Tensor:
