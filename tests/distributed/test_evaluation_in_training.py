@@ -87,7 +87,13 @@ def trained(folder: Path) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+# The model is whole under ZeRO-1 and 2, as under DDP.
+SLOW = ("zero1", "zero2")
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in ENGINES]
+)
 def engine(request) -> str:
     return request.param
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import threading
 import time
 from multiprocessing import get_context
 from pathlib import Path
@@ -11,8 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmexp import ranks
 from mmexp.output_cache import OutputCache
-from tests.distributed.processes import PRELOADED
+from mmexp.turns import turn
+from tests.distributed.processes import PRELOADED, run_ranks
 
 
 def member(folder: Path, name: str, seconds: float) -> None:
@@ -71,6 +75,24 @@ def test_a_member_that_is_killed_leaves_its_turn_to_the_next(first_computes, tmp
     assert (tmp_path / "second.computing").exists()
     assert torch.load(tmp_path / "second.found")[0] == second.pid
     assert not list((tmp_path / ".cache").glob(".*"))  # nothing half-written
+
+
+def seconds_waited(folder: Path) -> float:
+    """Of this rank, while another run, for which a thread of rank 1 stands, has the turn for a second."""
+    torch.distributed.init_process_group("gloo")
+    file = folder / "key.lock"
+    if ranks.rank() == 1:
+        other = os.open(file, os.O_RDWR | os.O_CREAT)
+        fcntl.flock(other, fcntl.LOCK_EX)
+        threading.Timer(1, fcntl.flock, (other, fcntl.LOCK_UN)).start()
+    ranks.broadcast(None)
+    started = time.monotonic()
+    with turn(file, "the embeddings"):
+        return time.monotonic() - started
+
+
+def test_all_ranks_of_a_run_wait_for_its_turn(tmp_path):
+    assert all(0.8 <= waited < 30 for waited in run_ranks(seconds_waited, 2, folder=tmp_path))
 
 
 def test_a_file_system_without_locks_computes_twice_at_worst(tmp_path, monkeypatch, caplog):
