@@ -21,8 +21,11 @@ from mmexp.losses.mini_batches import Recompute
 from mmexp.losses.mnrl import CachedMnrl, Mnrl
 from mmexp.mini_batches import MiniBatchedForward, ranges
 from mmexp.models.tiny_vlm import TinyVlm
+from mmexp.schema import ConfigError
 from tests.conftest import page
+from tests.distributed.engines import ENGINES
 from tests.models import tiny_checkpoints
+from tests.test_run import experiment_of
 
 TEXTS = [["a b", "c", "d e f"], ["b a", "c d e", "f"], ["g", "h", "i j"]]
 # Queries, pages, and negatives that are pages of other sizes.
@@ -173,8 +176,7 @@ def test_without_gradients_mini_batches_bound_the_memory_too(model, monkeypatch)
 def test_outside_of_its_loss_a_model_is_as_it_was(model, monkeypatch):
     expected = model.encode(TEXTS[0] * 4)
     sizes = count_rows(model, monkeypatch)
-    loss = CachedMnrl(mini_batch_size=1).build(model)
-    loss_and_gradient(model, loss)
+    loss_and_gradient(model, MatryoshkaLoss(model, CachedMnrl(mini_batch_size=1).build(model), [32, 8]))
     sizes.clear()
     assert (model.encode(TEXTS[0] * 4) == expected).all()
     assert sizes == [12]
@@ -239,3 +241,36 @@ def test_the_librarys_cached_loss_remains_one_key_away(model):
     loss = CachedMnrl(recompute=Recompute.gradcache, mini_batch_size=2).build(model)
     assert type(loss) is CachedMultipleNegativesRankingLoss
     assert loss.mini_batch_size == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "engines", "instead"),
+    [
+        (["cached_mnrl", "loss.recompute=gradcache"], ["zero2", "zero3", "fsdp2"], r"Use loss\.recompute=checkpoint"),
+        (
+            ["multi_vector_cached_mnrl", "loss.recompute=gradcache", "loss.mini_batch_size=1"],
+            ["zero2", "zero3"],
+            r"Use loss\.recompute=checkpoint, or launch/accelerate=zero1\.",
+        ),
+        (["reranker_cached_mnrl"], ["zero2", "zero3"], r"Use loss=reranker_mnrl, or launch/accelerate=zero1\."),
+        (["cached_mnrl"], [], ""),
+        (["mnrl"], [], ""),
+    ],
+)
+def test_losses_with_several_backward_passes_name_the_engines_that_they_cannot_have(tmp_path, option, engines, instead):
+    kind = {"multi": "multivector_tiny", "reran": "reranker_tiny"}.get(option[0][:5], "vdr_tiny")
+    loss = experiment_of(tmp_path, f"+experiment={kind}", f"loss={option[0]}", *option[1:]).loss
+    for engine in (None, *ENGINES):
+        if engine in engines:
+            with pytest.raises(ConfigError, match=rf"launch/accelerate={engine}.*{instead}"):
+                loss.check_distributed(engine)
+        else:
+            loss.check_distributed(engine)
+
+
+def test_the_librarys_cached_gist_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"embeds every batch with the guide too.*Use loss\.recompute=checkpoint"):
+        experiment_of(
+            tmp_path,
+            *("+experiment=vdr_tiny", "loss=cached_gist", "loss.guide.checkpoint=me/guide", "loss.recompute=gradcache"),
+        )

@@ -50,6 +50,12 @@ class MiniBatches:
                 f"loss.recompute=gradcache has a backward pass for every mini-batch, and launch/accelerate={engine} "
                 "takes one for each batch. Use loss.recompute=checkpoint, or launch/accelerate=zero1."
             )
+        if self.recompute is Recompute.gradcache and engine == "fsdp2" and self.mini_batch_size is None:
+            raise ConfigError(
+                "loss.recompute=gradcache with loss.mini_batch_num_tokens cuts in every process as its tokens fall, "
+                "and launch/accelerate=fsdp2 needs as many mini-batches in all. Use loss.recompute=checkpoint, "
+                "or loss.mini_batch_size=1."
+            )
 
     def mini_batches(self, model: SentenceTransformer | MultiVectorEncoder) -> dict[str, Any]:
         """The arguments of the library's cached losses. Raises `ConfigError` for inputs that they cannot cut."""
