@@ -31,6 +31,14 @@ def world_size_of(checkpoint: Path) -> int:
     return max(1, len(list(checkpoint.glob("rng_state*.pth"))))
 
 
+def optimizer_of(checkpoint: Path) -> str:
+    """Whose optimizer's states a checkpoint has: deepspeed, fsdp, or plain, which is torch's own and DDP's."""
+    if any(checkpoint.glob("global_step*")):
+        return "deepspeed"
+    is_fsdp = (checkpoint / "optimizer.bin").exists() or any(checkpoint.glob("optimizer_*"))
+    return "fsdp" if is_fsdp else "plain"
+
+
 def global_batch_of(checkpoint: Path) -> int:
     """Rows of a batch over all ranks that wrote a checkpoint."""
     state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text())

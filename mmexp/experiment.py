@@ -147,6 +147,7 @@ class Experiment:
 
     def _check_engine(self) -> None:
         engine = self.launch.engine
+        self.loss.check_distributed(engine)
         if engine in SPLIT_WEIGHTS and self.adapter is not None and self.adapter.merge:
             raise ConfigError(
                 f"adapter.merge=true cannot be with launch/accelerate={engine}: no process has whole weights to work "

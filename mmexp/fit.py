@@ -20,7 +20,7 @@ from mmexp.callbacks import (
     ProgressBar,
     StopWhenAsked,
 )
-from mmexp.checkpoints import newest_checkpoint, raise_if_disk_full
+from mmexp.checkpoints import newest_checkpoint, optimizer_of, raise_if_disk_full
 from mmexp.rank_trainer import on_ranks
 from mmexp.schema import ConfigError
 from mmexp.workers import cores_beside
@@ -119,7 +119,9 @@ def build_trainer(
         [columns] = (dataset.column_names for dataset in datasets.values())
         args.router_mapping = {column: "query" if column == "query" else "document" for column in columns}
     few = {name: dataset.select(range(min(CARD_ROWS, len(dataset)))) for name, dataset in datasets.items()}
-    trainer_class = on_ranks(kind.trainer_class) if args.world_size > 1 else kind.trainer_class
+    checkpoint = newest_checkpoint(Path(str(args.output_dir)))
+    of_ranks = args.world_size > 1 or (checkpoint is not None and optimizer_of(checkpoint) != "plain")
+    trainer_class = on_ranks(kind.trainer_class) if of_ranks else kind.trainer_class
     trainer = trainer_class(
         model=model,
         args=args,

@@ -22,6 +22,7 @@ from mmexp.output_cache import OutputCache
 from mmexp.record import Record
 from mmexp.save import peak_memory_bytes, push_model, save_model
 from mmexp.tuning import Tuning
+from mmexp.workers import fork_workers
 
 if TYPE_CHECKING:
     from mmexp.composition import Composition
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 def run(composition: Composition) -> float:
     """Run it, or continue it from its newest checkpoint. Returns the primary metric (NDCG@10) at the end."""
     experiment, run_dir = composition.experiment, composition.run_dir
+    fork_workers()
     with Record(composition) as record:
         # 1. Everything that can be refused is refused before a weight is read
         kind = kind_of(experiment)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from accelerate import PartialState
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 
@@ -27,6 +28,9 @@ def whole_weights(model: nn.Module) -> Iterator[None]:
 
     A collective, one weight at a time: the GPU holds no more than one whole weight. On the other ranks nothing changes.
     """
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()  # or it would do so when its weights are asked for, and undo what is done here
     places = [
         (module, name, parameter)
         for module in model.modules()

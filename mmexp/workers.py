@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,11 @@ def batch_bytes(experiment: Experiment) -> int:
     """About what a preprocessed batch takes: two frames of three float32 channels for each pixel of each page."""
     rows = int(experiment.trainer.get("per_device_train_batch_size", 8))
     return rows * (1 + experiment.data.num_negatives) * (experiment.model.max_pixels or DEFAULT_PIXELS) * 2 * 3 * 4
+
+
+def fork_workers() -> None:
+    """Have data workers inherit the data and the model, which cannot be sent to them; Python 3.14 does so no longer."""
+    multiprocessing.set_start_method("fork", force=True)
 
 
 @contextmanager

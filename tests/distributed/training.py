@@ -70,7 +70,6 @@ def train(case: Case) -> dict[str, Any]:
             loss = Dims(matryoshka_dims=case.dims).wrap(model, loss)
         steps = Steps(loss)
         data = Dataset.from_dict(case.columns)
-        os.environ["FSDP_TRANSFORMER_CLS_TO_WRAP"] = ",".join(layer_classes(model))
         trainer_class = on_ranks(kind.trainer_class) if num_processes > 1 else kind.trainer_class
         trainer = trainer_class(model=model, args=args, train_dataset=data, loss=loss, callbacks=[steps])
         trainer.train()
@@ -83,11 +82,6 @@ def without_dropout(model: nn.Module) -> nn.Module:
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     return model
-
-
-def layer_classes(model: nn.Module) -> set[str]:
-    """What FSDP splits, each by itself; the library's models do not say."""
-    return {type(modules[0]).__name__ for modules in model.modules() if isinstance(modules, nn.ModuleList) if modules}
 
 
 class Steps(TrainerCallback):
