@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmexp.outcome import metric_of
 from mmexp.processes import Child
@@ -36,3 +36,15 @@ class Launcher(ABC):
             print(command)
             return math.nan
         return metric_of(Child(command, composition).wait())
+
+    def launch_members(self, members: list[Composition], at_once: int) -> list[dict[str, Any] | None]:
+        """Run the members of a sweep, or continue them, `at_once` side by side; return result.json of each.
+
+        What one of them ends with is in its result, and does not keep the others from running. None where a member was
+        submitted, or runs already, and is not waited for. Raises `ConfigError`, before any starts, for what cannot be
+        started here, and `Preempted`, once those that run have ended, where this process was asked to stop.
+        """
+        results: list[dict[str, Any] | None] = []
+        for member in members:
+            results.append(Child(self.command(member), member).wait())
+        return results
