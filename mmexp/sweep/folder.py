@@ -1,0 +1,169 @@
+"""The folder of a sweep: which members it has, run where they are not finished, and what came out.
+
+sweep.json lists the members before any starts, so that a sweep goes on from its folder alone. What a member has come to
+is in its own folder; sweep.json says it again when the members that were asked for have ended.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mmexp.interruption import Preempted
+from mmexp.run_files import write_whole
+from mmexp.schema import ConfigError
+from mmexp.sweep.lock import FolderLock
+from mmexp.sweep.member import Member, MemberRun
+from mmexp.sweep.names import identity, label, values
+from mmexp.sweep.table import print_failures, print_table
+from mmexp.sweep.words import UNDER_WAY
+
+if TYPE_CHECKING:
+    from mmexp.composition import Composition
+    from mmexp.experiment import Experiment
+    from mmexp.launchers import Launcher
+
+INDEX = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One member as a sweeper asks for it."""
+
+    experiment: Experiment
+    overrides: list[str]
+    parameters: dict[str, str]
+    """What the sweep varies: `names.swept`."""
+
+
+class SweepFolder:
+    """Locked by the process that opens it, until that ends."""
+
+    opened: ClassVar[SweepFolder | None] = None
+    """That of this process, which Hydra's sweepers do not hand on."""
+
+    @classmethod
+    def open(cls, path: Path) -> SweepFolder:
+        """Open it, or make it. Raises `ConfigError` where another process has it open."""
+        path.mkdir(parents=True, exist_ok=True)
+        cls.opened = cls(path.resolve())
+        return cls.opened
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.asked: dict[str, MemberRun] = {}
+        """The members that this process was asked for, by hash."""
+
+        self._lock = FolderLock(self.path)
+        self._members = {member.hash: member for member in read_members(self.path)}
+
+    def run(self, asked: Sequence[Asked]) -> list[float]:
+        """Run what is not finished; return the primary metric of each, NaN for one that has none."""
+        refuse_equal(asked)
+        known = set(self._members)
+        try:
+            self._run([(self._member_of(one), one.experiment) for one in asked])
+        except ConfigError:
+            self._forget(set(self._members) - known)
+            raise
+        return [metric_of(self.asked[identity(one.experiment)].result) for one in asked]
+
+    def _run(self, asked: list[tuple[MemberRun, Experiment]]) -> None:
+        self.asked |= {run.member.hash: run for run, _ in asked}
+        missing = {run.member.hash: run.compose(experiment) for run, experiment in asked if not run.is_finished}
+        self._launch([*missing.values()])
+
+    def _forget(self, keys: set[str]) -> None:
+        """Leave nothing of members that could not be started."""
+        for key in keys:
+            shutil.rmtree(self.path / self._members.pop(key).folder, ignore_errors=True)
+        if self._members:
+            self.write()
+        else:
+            (self.path / INDEX).unlink(missing_ok=True)
+
+    def go_on(self, launch: Launcher | None, at_once: int | None) -> None:
+        """Run what is not finished of all members; where and how, as they were frozen, or as these say."""
+        self.asked = {key: MemberRun(member, self.path) for key, member in self._members.items()}
+        missing = [run for run in self.asked.values() if not run.is_finished]
+        self._launch([run.compose_again(launch, at_once) for run in missing])
+
+    @property
+    def has_members_under_way(self) -> bool:
+        """Whether members that were asked for have not ended: they were submitted to run elsewhere."""
+        return any(run.result["status"] in UNDER_WAY for run in self.asked.values())
+
+    def discard_if_empty(self) -> None:
+        """Remove what was made for a sweep of which nothing began."""
+        if not (self.path / INDEX).exists():
+            shutil.rmtree(self.path)
+
+    def _member_of(self, asked: Asked) -> MemberRun:
+        """The member that there is, whatever it is called, or a new one."""
+        key = identity(asked.experiment)
+        if key not in self._members:
+            there = next((path.name for path in self.path.glob(f"*-{key}") if path.is_dir()), None)
+            folder = there or f"{label(asked.parameters)}-{key}"
+            self._members[key] = Member(key, folder, asked.overrides, values(asked.parameters))
+        return MemberRun(self._members[key], self.path)
+
+    def _launch(self, missing: list[Composition]) -> None:
+        self.write()
+        if not missing:
+            return
+        finished = len(self.asked) - len(missing)
+        print(f"{self.path}: {len(missing)} members to run, {finished} finished", flush=True)
+        os.chdir(missing[0].working_directory)
+        experiment = missing[0].experiment
+        try:
+            experiment.launch.launch_members(missing, experiment.sweep.at_once)
+        except Preempted as preempted:
+            print(f"mmexp: {preempted}. Go on with: python -m mmexp.resume {self.path}", file=sys.stderr)
+            raise
+        finally:
+            self.write()
+
+    def write(self) -> None:
+        """Write sweep.json as things are now."""
+        rows = [MemberRun(member, self.path).row() for member in self._members.values()]
+        write_whole(self.path / INDEX, json.dumps({"members": rows}, indent=2))
+
+    def conclude(self) -> None:
+        """Print the table of the members that were asked for. Exits with 1 where any has failed."""
+        rows = [run.row() for run in self.asked.values()]
+        print_table(self.path, rows)
+        if failed := [row for row in rows if row["error"] is not None]:
+            print_failures(self.path, failed)
+            sys.exit(1)
+
+
+def read_members(path: Path) -> list[Member]:
+    """The members that sweep.json lists."""
+    if not (path / INDEX).exists():
+        return []
+    rows = json.loads((path / INDEX).read_text())["members"]
+    return [Member(**{field.name: row[field.name] for field in fields(Member)}) for row in rows]
+
+
+def refuse_equal(asked: Sequence[Asked]) -> None:
+    """Raise `ConfigError` for two members that the sweep tells apart, and whose results would be the same."""
+    seen: dict[str, Asked] = {}
+    for one in asked:
+        other = seen.setdefault(identity(one.experiment), one)
+        if other.parameters != one.parameters:
+            raise ConfigError(
+                f"{label(other.parameters)} and {label(one.parameters)} are one and the same member: they differ in "
+                "nothing that changes the result. Sweep other keys, or start them as two sweeps with sweep.name=..."
+            )
+
+
+def metric_of(result: dict[str, Any]) -> float:
+    """The primary metric; NaN for a member that did not finish, which a sweeper takes for a failed trial."""
+    return result["final"][result["primary_metric"]] if result["status"] == "finished" else math.nan
