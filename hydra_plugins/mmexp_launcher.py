@@ -1,7 +1,7 @@
 """What Hydra's sweepers hand the members of a sweep to. Hydra takes launchers from the namespace `hydra_plugins` alone.
 
-Any sweeper works: it gets the primary metric of each member. One that did not finish gives NaN, and no exception, which
-would end the sweep; Optuna takes it for a failed trial.
+Any sweeper works: it gets the primary metric of each member. One that did not finish gives None, which Optuna takes for
+a failed trial, and no exception, which would end the sweep.
 """
 
 from __future__ import annotations

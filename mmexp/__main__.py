@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 import traceback
 from pathlib import Path
@@ -20,6 +19,7 @@ from mmexp.composition import TYPES, VALUES
 from mmexp.composition_errors import explain
 from mmexp.experiment import Experiment, register, to_experiment
 from mmexp.outcome import RunFailed
+from mmexp.run_files import remove_if_only
 from mmexp.schema import ConfigError
 from mmexp.sweep.folder import SweepFolder
 from mmexp.terminal import print_config
@@ -74,6 +74,12 @@ def main(
         if "compose_and_launch" in {frame.name for frame in traceback.extract_tb(error.__traceback__)}:
             raise
         refuse(f"the run folder cannot be made: {error}. Choose a folder that can be written to with output_root=...")
+    except Exception:
+        if SweepFolder.opened is None:
+            raise
+        traceback.print_exc()  # such as Optuna's where no member has finished
+        SweepFolder.opened.conclude()
+        sys.exit(1)
     if SweepFolder.opened is not None:
         SweepFolder.opened.conclude()
 
@@ -104,8 +110,7 @@ def arrange(arguments: list[str]) -> list[str]:
 
 def discard(run_dir: Path) -> None:
     """Remove the folder that Hydra made for a run that never began."""
-    if {path.name for path in run_dir.iterdir()} <= {".hydra", "mmexp.log", VALUES, TYPES}:
-        shutil.rmtree(run_dir)
+    remove_if_only(run_dir, {".hydra", "mmexp.log", VALUES, TYPES})
 
 
 def complain(message: str) -> NoReturn:

@@ -7,19 +7,18 @@ is in its own folder; sweep.json says it again when the members that were asked 
 from __future__ import annotations
 
 import json
-import math
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from mmexp.composition import TYPES, VALUES
 from mmexp.interruption import Preempted
-from mmexp.run_files import write_whole
+from mmexp.run_files import remove_if_only, write_whole
 from mmexp.schema import ConfigError
-from mmexp.sweep.lock import FolderLock
+from mmexp.sweep.lock import LOCK, FolderLock
 from mmexp.sweep.member import Member, MemberRun
 from mmexp.sweep.names import identity, label, values
 from mmexp.sweep.table import print_failures, print_table
@@ -44,7 +43,7 @@ class Asked:
 
 
 class SweepFolder:
-    """Locked by the process that opens it, until that ends."""
+    """Locked by the process that opens it, until it closes it or ends."""
 
     opened: ClassVar[SweepFolder | None] = None
     """That of this process, which Hydra's sweepers do not hand on."""
@@ -64,8 +63,8 @@ class SweepFolder:
         self._lock = FolderLock(self.path)
         self._members = {member.hash: member for member in read_members(self.path)}
 
-    def run(self, asked: Sequence[Asked]) -> list[float]:
-        """Run what is not finished; return the primary metric of each, NaN for one that has none."""
+    def run(self, asked: Sequence[Asked]) -> list[float | None]:
+        """Run what is not finished; return the primary metric of each, None for one that did not finish."""
         refuse_equal(asked)
         known = set(self._members)
         try:
@@ -73,7 +72,7 @@ class SweepFolder:
         except ConfigError:
             self._forget(set(self._members) - known)
             raise
-        return [metric_of(self.asked[identity(one.experiment)].result) for one in asked]
+        return [self.asked[identity(one.experiment)].metric for one in asked]
 
     def _run(self, asked: list[tuple[MemberRun, Experiment]]) -> None:
         self.asked |= {run.member.hash: run for run, _ in asked}
@@ -83,7 +82,7 @@ class SweepFolder:
     def _forget(self, keys: set[str]) -> None:
         """Leave nothing of members that could not be started."""
         for key in keys:
-            shutil.rmtree(self.path / self._members.pop(key).folder, ignore_errors=True)
+            remove_if_only(self.path / self._members.pop(key).folder, {VALUES, TYPES})
         if self._members:
             self.write()
         else:
@@ -92,8 +91,10 @@ class SweepFolder:
     def go_on(self, launch: Launcher | None, at_once: int | None) -> None:
         """Run what is not finished of all members; where and how, as they were frozen, or as these say."""
         self.asked = {key: MemberRun(member, self.path) for key, member in self._members.items()}
-        missing = [run for run in self.asked.values() if not run.is_finished]
-        self._launch([run.compose_again(launch, at_once) for run in missing])
+        missing = [run.compose_again(launch, at_once) for run in self.asked.values() if not run.is_finished]
+        for composition in missing[:1]:
+            os.chdir(composition.working_directory)
+        self._launch(missing)
 
     @property
     def has_members_under_way(self) -> bool:
@@ -102,8 +103,7 @@ class SweepFolder:
 
     def discard_if_empty(self) -> None:
         """Remove what was made for a sweep of which nothing began."""
-        if not (self.path / INDEX).exists():
-            shutil.rmtree(self.path)
+        remove_if_only(self.path, {"multirun.yaml", LOCK})
 
     def _member_of(self, asked: Asked) -> MemberRun:
         """The member that there is, whatever it is called, or a new one."""
@@ -118,9 +118,8 @@ class SweepFolder:
         self.write()
         if not missing:
             return
-        finished = len(self.asked) - len(missing)
-        print(f"{self.path}: {len(missing)} members to run, {finished} finished", flush=True)
-        os.chdir(missing[0].working_directory)
+        finished = sum(run.is_finished for run in self.asked.values())
+        print(f"{self.path}: {len(missing)} to run, {finished} finished", flush=True)
         experiment = missing[0].experiment
         try:
             experiment.launch.launch_members(missing, experiment.sweep.at_once)
@@ -134,6 +133,10 @@ class SweepFolder:
         """Write sweep.json as things are now."""
         rows = [MemberRun(member, self.path).row() for member in self._members.values()]
         write_whole(self.path / INDEX, json.dumps({"members": rows}, indent=2))
+
+    def close(self) -> None:
+        """Leave the folder to others."""
+        self._lock.release()
 
     def conclude(self) -> None:
         """Print the table of the members that were asked for. Exits with 1 where any has failed."""
@@ -162,8 +165,3 @@ def refuse_equal(asked: Sequence[Asked]) -> None:
                 f"{label(other.parameters)} and {label(one.parameters)} are one and the same member: they differ in "
                 "nothing that changes the result. Sweep other keys, or start them as two sweeps with sweep.name=..."
             )
-
-
-def metric_of(result: dict[str, Any]) -> float:
-    """The primary metric; NaN for a member that did not finish, which a sweeper takes for a failed trial."""
-    return result["final"][result["primary_metric"]] if result["status"] == "finished" else math.nan

@@ -48,6 +48,12 @@ class MemberRun:
     def is_finished(self) -> bool:
         return self.result["status"] == "finished"
 
+    @property
+    def metric(self) -> float | None:
+        """The primary metric, where it is finished."""
+        result = self.result
+        return result["final"][result["primary_metric"]] if result["status"] == "finished" else None
+
     def compose(self, experiment: Experiment) -> Composition:
         """Freeze it, or, where it has begun, change no more than where and how it goes on."""
         if not (self.run_dir / "composition.yaml").exists():
