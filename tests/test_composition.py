@@ -200,6 +200,8 @@ def test_the_sweep_axes_are_single_keys_and_make_the_members_label():
         (["+modle=x"], r"modle is no key of the config\. Did you mean 'model'"),
         (["data=folder"], r"data\.path is not set"),
         (["model.checkpoint=x"], r"model\.checkpoint=x cannot be with model=tiny_vlm.*model=hub"),
+        (["sweep.name=a/b"], r"sweep\.name=a/b is no name of a folder"),
+        (["sweep.at_once=0"], r"sweep\.at_once=0 is below 1"),
         (["data.negatives=x", "data.num_negatives=0"], r"data\.negatives=x would be ignored"),
     ],
 )

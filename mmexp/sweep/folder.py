@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -40,6 +41,11 @@ class Asked:
     overrides: list[str]
     parameters: dict[str, str]
     """What the sweep varies: `names.swept`."""
+
+    @cached_property
+    def hash(self) -> str:
+        """Of its config: `names.identity`."""
+        return identity(self.experiment)
 
 
 class SweepFolder:
@@ -72,7 +78,7 @@ class SweepFolder:
         except ConfigError:
             self._forget(set(self._members) - known)
             raise
-        return [self.asked[identity(one.experiment)].metric for one in asked]
+        return [self.asked[one.hash].metric for one in asked]
 
     def _run(self, asked: list[tuple[MemberRun, Experiment]]) -> None:
         self.asked |= {run.member.hash: run for run, _ in asked}
@@ -107,12 +113,11 @@ class SweepFolder:
 
     def _member_of(self, asked: Asked) -> MemberRun:
         """The member that there is, whatever it is called, or a new one."""
-        key = identity(asked.experiment)
-        if key not in self._members:
-            there = next((path.name for path in self.path.glob(f"*-{key}") if path.is_dir()), None)
-            folder = there or f"{label(asked.parameters)}-{key}"
-            self._members[key] = Member(key, folder, asked.overrides, values(asked.parameters))
-        return MemberRun(self._members[key], self.path)
+        if asked.hash not in self._members:
+            there = next((path.name for path in self.path.glob(f"*-{asked.hash}") if path.is_dir()), None)
+            folder = there or f"{label(asked.parameters)}-{asked.hash}"
+            self._members[asked.hash] = Member(asked.hash, folder, asked.overrides, values(asked.parameters))
+        return MemberRun(self._members[asked.hash], self.path)
 
     def _launch(self, missing: list[Composition]) -> None:
         self.write()
@@ -159,7 +164,7 @@ def refuse_equal(asked: Sequence[Asked]) -> None:
     """Raise `ConfigError` for two members that the sweep tells apart, and whose results would be the same."""
     seen: dict[str, Asked] = {}
     for one in asked:
-        other = seen.setdefault(identity(one.experiment), one)
+        other = seen.setdefault(one.hash, one)
         if other.parameters != one.parameters:
             raise ConfigError(
                 f"{label(other.parameters)} and {label(one.parameters)} are one and the same member: they differ in "
