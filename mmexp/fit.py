@@ -10,8 +10,18 @@ from sentence_transformers.base.modules import Router
 from transformers import EarlyStoppingCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 
-from mmexp.callbacks import Announce, Counter, LogToRecord, Profile, ProgressBar, StopWhenAsked
+from mmexp.callbacks import (
+    Announce,
+    Counter,
+    EpochOfBatches,
+    LogToRecord,
+    MeasureTogether,
+    Profile,
+    ProgressBar,
+    StopWhenAsked,
+)
 from mmexp.checkpoints import newest_checkpoint, raise_if_disk_full
+from mmexp.rank_trainer import on_ranks
 from mmexp.schema import ConfigError
 from mmexp.workers import cores_beside
 
@@ -52,9 +62,10 @@ def fit(
     experiment = kind.experiment
     counter = Counter(model, sum(map(len, datasets.values())), record)
     callbacks = [Announce(model, datasets, evaluator), counter, LogToRecord(record, counter), ProgressBar()]
-    callbacks += [StopWhenAsked(record.interruption)]
+    callbacks += [EpochOfBatches(), MeasureTogether(evaluator), StopWhenAsked(record.interruption)]
     callbacks += optional_callbacks(experiment, record.run_dir)
     trainer = build_trainer(kind, args, model, loss, datasets, evaluator, callbacks)
+    check_engine(trainer, experiment.launch.engine)
     folder = record.run_dir / "checkpoints"
     checkpoint = newest_checkpoint(folder)
     if checkpoint is not None:
@@ -68,6 +79,17 @@ def fit(
         raise
     record.interruption.raise_if_stopped()
     return counter.throughput()
+
+
+def check_engine(trainer: BaseTrainer, engine: str | None) -> None:
+    """Raise where the processes train otherwise than was asked: accelerate falls back on less without a word."""
+    found = trainer.accelerator.distributed_type.value
+    expected = {None: ("NO",), "ddp": ("MULTI_GPU", "MULTI_CPU", "NO"), "fsdp2": ("FSDP",)}.get(engine, ("DEEPSPEED",))
+    if found not in expected:
+        raise RuntimeError(
+            f"launch asks for {engine or 'one process'}, and accelerate prepared {found}, with "
+            f"{trainer.args.world_size} processes. Start what launch.dry_run=true prints, with its environment."
+        )
 
 
 def check_continues(experiment: Experiment) -> None:
@@ -97,7 +119,8 @@ def build_trainer(
         [columns] = (dataset.column_names for dataset in datasets.values())
         args.router_mapping = {column: "query" if column == "query" else "document" for column in columns}
     few = {name: dataset.select(range(min(CARD_ROWS, len(dataset)))) for name, dataset in datasets.items()}
-    trainer = kind.trainer_class(
+    trainer_class = on_ranks(kind.trainer_class) if args.world_size > 1 else kind.trainer_class
+    trainer = trainer_class(
         model=model,
         args=args,
         train_dataset=_for_trainer(few, args),

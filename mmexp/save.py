@@ -7,12 +7,15 @@ import os
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate import PartialState
 from sentence_transformers import SentenceTransformer
 
+from mmexp import ranks
 from mmexp.checkpoints import raise_if_disk_full
+from mmexp.sharding import is_sharded, whole_weights
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
@@ -23,7 +26,20 @@ log = logging.getLogger(__name__)
 
 
 def save_model(model: BaseModel, folder: Path, truncate_dim: int | None) -> None:
-    """Save the model, whole or not at all. An embedder, loaded again, gives embeddings of `truncate_dim` dimensions."""
+    """Save the model, whole or not at all. An embedder, loaded again, gives embeddings of `truncate_dim` dimensions.
+
+    A collective: every rank takes part in it where weights are split, and rank 0 writes.
+    """
+    if is_sharded(model):  # the card's example would be computed with the weights of one rank
+        card: Any = model.model_card_data
+        card.run_usage_snippet = dict
+    with whole_weights(model):
+        if PartialState().is_main_process:
+            _write_model(model, folder, truncate_dim)
+    PartialState().wait_for_everyone()
+
+
+def _write_model(model: BaseModel, folder: Path, truncate_dim: int | None) -> None:
     temporary = folder.with_name(folder.name + ".partial")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -60,7 +76,11 @@ def push_model(folder: Path, hub: Hub) -> None:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory this process held: of the GPU where there is one, else of the machine."""
+    """The most memory that a rank held: of the GPU where there is one, else of the machine. A collective."""
+    return max(ranks.gather(_own_peak()))
+
+
+def _own_peak() -> int:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     import resource

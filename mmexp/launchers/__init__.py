@@ -24,6 +24,11 @@ class Launcher(ABC):
     dry_run: bool = False
     """Compose, print what would be started, ready to be pasted, and start nothing."""
 
+    @property
+    def engine(self) -> str | None:
+        """What trains one model in several processes: ddp, zero1, zero2, zero3 or fsdp2. None: there is one process."""
+        return None
+
     @abstractmethod
     def command(self, composition: Composition) -> Command:
         """What runs it, or continues it. Raises `ConfigError` for what cannot be started here."""

@@ -38,6 +38,10 @@ class Accelerate(Launcher):
                 f"launch.num_processes={self.num_processes} is no number of processes. Use 1 or more, or auto."
             )
 
+    @property
+    def engine(self) -> str:
+        return self.accelerate.kind
+
     def command(self, composition: Composition) -> Command:
         num_gpus = num_visible_gpus()
         processes = self._count(num_gpus)

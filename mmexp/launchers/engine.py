@@ -87,6 +87,11 @@ class Engine:
                     f"says {launched}. Take it out of the file, or "
                     + ("use launch=slurm for several nodes." if key == "num_machines" else "give the same number.")
                 )
+        if self.content.get("mixed_precision", "no") != "no":
+            raise ConfigError(
+                f"launch.accelerate.config_file={self.config_file} says mixed_precision: "
+                f"{self.content['mixed_precision']}, which trainer.bf16 decides. Take it out of the file."
+            )
         if self.kind == "fsdp2" and not has_gpus:
             raise ConfigError("launch/accelerate=fsdp2 needs GPUs, and none is visible. Use launch/accelerate=zero3.")
         if self.cpu_offload and self.kind == "ddp":
