@@ -92,10 +92,10 @@ class Child:
         self._folder.cleanup()
         if code == 0 or (result["status"] == "preempted" and (failure is None or failure["exit_code"] in STOPPED)):
             return result
-        if failure is None:
-            failure = {"rank": 0, "exit_code": code, "type": None, "message": "", "traceback": ""}
-        if failure["rank"] != 0 or result["error"] is None:
+        if failure is not None and (failure["rank"] != 0 or result["error"] is None):
             result |= {"status": _status(failure), "error": _error(failure)}
+        elif result["error"] is None:
+            result["error"] = _error({"rank": 0, "exit_code": code, "type": None, "message": "", "traceback": ""})
         write_whole(file, json.dumps(result, indent=2))
         return result
 
@@ -133,8 +133,6 @@ def _no_result(composition: Composition) -> dict[str, Any]:
 
 
 def _status(failure: dict[str, Any]) -> str:
-    if -failure["exit_code"] in SIGNALS:
-        return "preempted"  # before it could listen to what asks it to stop
     return "diverged" if failure["type"] == "Diverged" else "failed"
 
 

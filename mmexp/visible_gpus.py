@@ -36,17 +36,23 @@ def num_visible_gpus() -> int:
 
 def visible_gpu_names() -> list[str]:
     """The GPUs that a process started from here would see, as CUDA_VISIBLE_DEVICES names them. Asks the driver, without
-    torch."""
+    torch: a name alone is no GPU."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return _named(visible)
     try:
         import pynvml
 
         pynvml.nvmlInit()
-        return [str(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        indices = [str(index) for index in range(pynvml.nvmlDeviceGetCount())]
     except Exception:  # NVML and its bindings raise many kinds where there is no driver
         return []
+    return indices if visible is None else [*takewhile(lambda name: _exists(name, indices), _named(visible))]
+
+
+def _exists(name: str, indices: list[str]) -> bool:
+    try:
+        return name in indices if name.isdigit() else bool(_look_up([name]))
+    except Exception:  # as above; StopIteration, for a UUID of no GPU
+        return False
 
 
 def _named(visible: str) -> list[str]:

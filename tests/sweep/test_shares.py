@@ -24,19 +24,23 @@ def cores(monkeypatch):
 
 def test_gpus_and_cores_are_shared_equally_and_the_rest_is_left_over(cores, monkeypatch):
     cores(16)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2,GPU-abc,5,6,7,8,9")
+    gpus = ["0", "2", "GPU-abc", "5", "6", "7", "8", "9"]
+    monkeypatch.setattr("mmexp.sweep.shares.visible_gpu_names", lambda: gpus)
     first, second, third = shares(3)
     assert (first.gpus, second.gpus, third.gpus) == (["0", "2"], ["GPU-abc", "5"], ["6", "7"])
     assert (first.cores, second.cores, third.cores) == ({*range(5)}, {*range(5, 10)}, {*range(10, 15)})
 
 
 @pytest.mark.parametrize(
-    ("visible", "count", "message"),
-    [("0,1", 3, "more than the GPUs that are visible, which are 2"), ("", 5, "more than the cores .*, which are 4")],
+    ("gpus", "count", "message"),
+    [
+        (["0", "1"], 3, "more than the GPUs that are visible, which are 2"),
+        ([], 5, "more than the cores .*, which are 4"),
+    ],
 )
-def test_more_shares_than_there_is_are_refused(cores, monkeypatch, visible, count, message):
+def test_more_shares_than_there_is_are_refused(cores, monkeypatch, gpus, count, message):
     cores(4)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr("mmexp.sweep.shares.visible_gpu_names", lambda: gpus)
     with pytest.raises(ConfigError, match=rf"sweep\.at_once={count} is {message}.*sweep\.at_once=\d or less"):
         shares(count)
 

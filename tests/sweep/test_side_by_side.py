@@ -73,6 +73,18 @@ def children(monkeypatch) -> Children:
     return pretended
 
 
+@pytest.fixture
+def gpus(monkeypatch) -> None:
+    """Four GPUs, of which a process sees those that CUDA_VISIBLE_DEVICES names."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    monkeypatch.setattr("mmexp.sweep.shares.visible_gpu_names", visible)
+    monkeypatch.setattr("mmexp.launchers.accelerate.num_visible_gpus", lambda: len(visible()))
+
+
+def visible() -> list[str]:
+    return os.environ["CUDA_VISIBLE_DEVICES"].split(",")
+
+
 @pytest.fixture(scope="module")
 def experiment():
     return experiment_of(Path("x"), "+experiment=vdr_tiny", "launch=accelerate")
@@ -93,8 +105,7 @@ def test_one_after_another_with_the_terminal(children, members, experiment):
     assert not list(members[0].run_dir.glob(OUTPUT))
 
 
-def test_side_by_side_with_a_share_of_the_gpus_and_a_log_of_its_own(children, members, experiment, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+def test_side_by_side_with_a_share_of_the_gpus_and_a_log_of_its_own(gpus, children, members, experiment):
     children.results = {"b": [{"status": "failed", "error": {"type": "OSError", "message": "no space"}}]}
     results = SideBySide(experiment.launch, members, at_once=2).run()
     assert children.most_at_once == 2
@@ -106,8 +117,7 @@ def test_side_by_side_with_a_share_of_the_gpus_and_a_log_of_its_own(children, me
     assert all((member.run_dir / OUTPUT).read_text() == "started\n" for member in members)
 
 
-def test_what_a_share_cannot_run_is_refused_before_any_starts(children, members, monkeypatch, tmp_path):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+def test_what_a_share_cannot_run_is_refused_before_any_starts(gpus, children, members, tmp_path):
     launch = experiment_of(tmp_path, "+experiment=vdr_tiny", "launch=accelerate", "launch.num_processes=3").launch
     with pytest.raises(
         ConfigError, match=r"launch\.num_processes=3 is more than the GPUs that are visible, which are 2"
@@ -125,9 +135,8 @@ def test_a_member_without_memory_starts_again_with_half_the_mini_batch(children,
 
 
 def test_asked_to_stop_those_that_run_write_a_checkpoint_and_no_other_starts(
-    children, members, experiment, monkeypatch
+    gpus, children, members, experiment, monkeypatch
 ):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     polls = iter(range(100))
 
     def sleep(seconds: float) -> None:
