@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -9,11 +10,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from mmexp.composition import write
 from mmexp.interruption import Preempted
 from mmexp.out_of_memory import with_half_the_mini_batch
 from mmexp.processes import SECONDS_TO_CHECKPOINT, Child, on_signals
 from mmexp.sweep.shares import Share, shares
 from mmexp.sweep.words import outcome
+from mmexp.tracking import EnergyMode
 
 if TYPE_CHECKING:
     from mmexp.composition import Composition
@@ -41,9 +44,9 @@ class SideBySide:
     def __init__(self, launcher: Launcher, members: list[Composition], at_once: int) -> None:
         """Raises `ConfigError` where the machine cannot be shared so, or a share cannot run a member."""
         self._launcher = launcher
-        self._members = members
+        self._members = [booked_apart(member) for member in members] if at_once > 1 else list(members)
         self._free: list[Share | None] = [*shares(at_once)] if at_once > 1 else [None]
-        for member in members:
+        for member in self._members:
             with _taken(self._free[0]):
                 launcher.command(member)
         self._waiting = list(range(len(members)))
@@ -101,6 +104,15 @@ class SideBySide:
     def _say(self, number: int, words: str) -> None:
         name = self._members[number].run_dir.name
         print(f"{datetime.now():%H:%M:%S} [{number + 1}/{len(self._members)}] {name}: {words}", flush=True)
+
+
+def booked_apart(member: Composition) -> Composition:
+    """The member with its energy measured by process: each would book all of the machine that they share."""
+    experiment = member.experiment
+    tracking = dataclasses.replace(experiment.tracking, energy_mode=EnergyMode.process)
+    changed = dataclasses.replace(member, experiment=dataclasses.replace(experiment, tracking=tracking))
+    write(changed)
+    return changed
 
 
 def _taken(share: Share | None) -> AbstractContextManager[None]:

@@ -114,6 +114,7 @@ def test_side_by_side_with_a_share_of_the_gpus_and_a_log_of_its_own(gpus, childr
     # A launcher counts the GPUs of the share, not those of the machine.
     assert all("--num_processes 2" in environment["command"] for environment in children.environments)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1,2,3"
+    assert all("energy_mode: process" in (member.run_dir / "config.yaml").read_text() for member in members)
     assert all((member.run_dir / OUTPUT).read_text() == "started\n" for member in members)
 
 
