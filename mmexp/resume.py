@@ -22,7 +22,7 @@ from mmexp.outcome import RunFailed
 from mmexp.rank import log_into
 from mmexp.schema import ConfigError
 from mmexp.sweep.folder import INDEX, SweepFolder
-from mmexp.sweep.words import read_result
+from mmexp.sweep.status import read_result
 
 
 def resume() -> None:

@@ -22,8 +22,8 @@ from mmexp.schema import ConfigError
 from mmexp.sweep.lock import LOCK, FolderLock
 from mmexp.sweep.member import Member, MemberRun
 from mmexp.sweep.names import identity, label, values
+from mmexp.sweep.status import UNDER_WAY
 from mmexp.sweep.table import print_failures, print_table
-from mmexp.sweep.words import UNDER_WAY
 
 if TYPE_CHECKING:
     from mmexp.composition import Composition

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mmexp.composition import Composition, freeze, thaw, write
 from mmexp.out_of_memory import with_half_the_mini_batch
 from mmexp.sweep.names import VOLATILE
-from mmexp.sweep.words import facts, read_result
+from mmexp.sweep.status import facts, read_result
 
 if TYPE_CHECKING:
     from mmexp.experiment import Experiment
@@ -59,22 +59,25 @@ class MemberRun:
         if not (self.run_dir / "composition.yaml").exists():
             self.run_dir.mkdir(parents=True, exist_ok=True)
             return freeze(experiment, self.run_dir, self.member.overrides)
-        return self._change(**{key: getattr(experiment, key) for key in VOLATILE})
+        return change(thaw(self.run_dir), **{key: getattr(experiment, key) for key in VOLATILE})
 
     def compose_again(self, launch: Launcher | None, at_once: int | None) -> Composition:
         """What goes on with it, as it was frozen; where and how, as it was, or as these say."""
-        frozen = thaw(self.run_dir).experiment
-        return self._change(
-            launch=launch or dataclasses.replace(frozen.launch, dry_run=False),
-            sweep=dataclasses.replace(frozen.sweep, at_once=at_once or frozen.sweep.at_once),
-        )
-
-    def _change(self, **changes: Any) -> Composition:
         frozen = thaw(self.run_dir)
-        changed = dataclasses.replace(frozen, experiment=dataclasses.replace(frozen.experiment, **changes))
-        write(changed)
-        return with_half_the_mini_batch(changed) or changed
+        of_launch, of_sweep = frozen.experiment.launch, frozen.experiment.sweep
+        return change(
+            frozen,
+            launch=launch or dataclasses.replace(of_launch, dry_run=False),
+            sweep=dataclasses.replace(of_sweep, at_once=at_once or of_sweep.at_once),
+        )
 
     def row(self) -> dict[str, Any]:
         """Its entry in sweep.json."""
         return {**dataclasses.asdict(self.member), **facts(self.result)}
+
+
+def change(frozen: Composition, **fields: Any) -> Composition:
+    """Freeze it anew with these fields of the experiment, and half the mini-batch where it ended for want of memory."""
+    changed = dataclasses.replace(frozen, experiment=dataclasses.replace(frozen.experiment, **fields))
+    write(changed)
+    return with_half_the_mini_batch(changed) or changed

@@ -15,7 +15,7 @@ from mmexp.interruption import Preempted
 from mmexp.out_of_memory import with_half_the_mini_batch
 from mmexp.processes import SECONDS_TO_CHECKPOINT, Child, on_signals
 from mmexp.sweep.shares import Share, shares
-from mmexp.sweep.words import outcome
+from mmexp.sweep.status import outcome
 from mmexp.tracking import EnergyMode
 
 if TYPE_CHECKING:
