@@ -94,7 +94,7 @@ class Child:
             return result
         if failure is not None and (failure["rank"] != 0 or result["error"] is None):
             result |= {"status": _status(failure), "error": _error(failure)}
-        elif result["error"] is None:
+        elif result["status"] != "finished" and result["error"] is None:
             result["error"] = _error({"rank": 0, "exit_code": code, "type": None, "message": "", "traceback": ""})
         write_whole(file, json.dumps(result, indent=2))
         return result

@@ -7,7 +7,7 @@
     lock.py          one parent at a time
     side_by_side.py  members as child processes of this machine
     shares.py        the machine, cut into equal parts
-    words.py         what a member has come to
+    status.py        what a member has come to
     table.py         what is shown at the end
 
 Hydra's sweepers come in by hydra_plugins/mmexp_launcher.py; where members run is the launcher's (mmexp/launchers/).
