@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 import traceback
 from pathlib import Path
@@ -13,15 +12,16 @@ from typing import NoReturn
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from mmexp.composition import TYPES, VALUES
 from mmexp.composition_errors import explain
 from mmexp.experiment import Experiment, register, to_experiment
 from mmexp.outcome import RunFailed
+from mmexp.run_files import remove_if_only
 from mmexp.schema import ConfigError
-from mmexp.sweep_names import member_name
+from mmexp.sweep.folder import SweepFolder
 from mmexp.terminal import print_config
 from mmexp.user_modules import import_user_modules
 
@@ -32,7 +32,7 @@ CONF = next(
 
 
 def compose_and_launch(config: DictConfig) -> float:
-    """What Hydra calls, once per run or member of a sweep."""
+    """What Hydra calls for a single run. The members of a sweep go to hydra_plugins/mmexp_launcher.py."""
     hydra_config = HydraConfig.get()
     run_dir = Path(hydra_config.runtime.output_dir)
     try:
@@ -64,15 +64,31 @@ def main(
     sys.argv[1:] = arrange(sys.argv[1:] if arguments is None else arguments)
     register(experiment_class)
     import_user_modules(sys.argv[1:])
-    OmegaConf.register_new_resolver("member_name", lambda overrides: member_name(overrides, sys.argv), replace=True)
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(compose_and_launch)()
+    except ConfigError as error:
+        refuse(str(error))
     except (HydraException, OmegaConfBaseException) as error:
-        complain(explain(error))
+        refuse(explain(error))
     except OSError as error:
         if "compose_and_launch" in {frame.name for frame in traceback.extract_tb(error.__traceback__)}:
             raise
-        complain(f"the run folder cannot be made: {error}. Choose a folder that can be written to with output_root=...")
+        refuse(f"the run folder cannot be made: {error}. Choose a folder that can be written to with output_root=...")
+    except Exception:
+        if SweepFolder.opened is None:
+            raise
+        traceback.print_exc()  # such as Optuna's where no member has finished
+        SweepFolder.opened.conclude()
+        sys.exit(1)
+    if SweepFolder.opened is not None:
+        SweepFolder.opened.conclude()
+
+
+def refuse(message: str) -> NoReturn:
+    """Leave nothing of a sweep that did not begin, and say why."""
+    if SweepFolder.opened is not None:
+        SweepFolder.opened.discard_if_empty()
+    complain(message)
 
 
 def arrange(arguments: list[str]) -> list[str]:
@@ -81,7 +97,10 @@ def arrange(arguments: list[str]) -> list[str]:
     at = [n for n, argument in enumerate(arguments) if is_override.match(argument)]
     # Hydra takes no null for a config group, which is what these are without one.
     overrides = [re.sub(r"^(adapter|reranker_arch)=null$", r"\1=none", arguments[n]) for n in at]
-    if not any(re.match(r"\+{0,2}experiment=", override) for override in overrides):
+    if any(override.startswith("+sweep=") for override in overrides):
+        # Its YAML names an experiment, which another takes the place of.
+        overrides = [re.sub(r"^\+experiment=", "experiment=", override) for override in overrides]
+    elif not any(re.match(r"\+{0,2}experiment=", override) for override in overrides):
         overrides.insert(0, "+experiment=vdr_tiny")
     overrides.sort(key=lambda override: override.startswith("+debug="))
     first = at[0] if at else 0
@@ -91,8 +110,7 @@ def arrange(arguments: list[str]) -> list[str]:
 
 def discard(run_dir: Path) -> None:
     """Remove the folder that Hydra made for a run that never began."""
-    if {path.name for path in run_dir.iterdir()} <= {".hydra", "mmexp.log", VALUES, TYPES}:
-        shutil.rmtree(run_dir)
+    remove_if_only(run_dir, {".hydra", "mmexp.log", VALUES, TYPES})
 
 
 def complain(message: str) -> NoReturn:

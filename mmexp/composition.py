@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,9 @@ class Composition:
     overrides: list[str]
     working_directory: Path
     """What relative paths of the experiment are relative to."""
+
+    halvings: list[dict[str, Any]] = field(default_factory=list)
+    """How often its mini-batch was halved for want of memory: {key, before, after} of each."""
 
     @property
     def digest(self) -> str:
@@ -60,7 +63,8 @@ def write(composition: Composition) -> None:
         "overrides": composition.overrides,
         "working_directory": str(composition.working_directory),
         "config_folders": [str(folder) for folder in imported_folders],
-        "schemas": dict(_schemas(experiment)),
+        "schemas": dict(schemas_of(experiment)),
+        "halvings": composition.halvings,
     }
     try:
         write_whole(composition.run_dir / VALUES, OmegaConf.to_yaml(plain_config(experiment)))
@@ -85,7 +89,11 @@ def thaw(run_dir: Path, digest: str | None = None) -> Composition:
     register_components()
     import_modules_of([Path(folder) for folder in types.config_folders])
     composition = Composition(
-        _typed(run_dir, types.schemas), run_dir.resolve(), list(types.overrides), Path(types.working_directory)
+        experiment=_typed(run_dir, types.schemas),
+        run_dir=run_dir.resolve(),
+        overrides=list(types.overrides),
+        working_directory=Path(types.working_directory),
+        halvings=OmegaConf.to_container(types.halvings),  # type: ignore[arg-type]
     )
     if digest is not None and composition.digest != digest:
         raise ConfigError(
@@ -107,7 +115,7 @@ def _typed(run_dir: Path, schemas: Any) -> Experiment:
     return to_experiment(merged)  # type: ignore[arg-type]
 
 
-def _schemas(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
+def schemas_of(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """(path, schema) of every component below `config`, outer ones first."""
     if dataclasses.is_dataclass(config):
         inner = [(field.name, getattr(config, field.name)) for field in dataclasses.fields(config)]
@@ -118,7 +126,7 @@ def _schemas(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
         name = f"{path}{getattr(key, 'value', key)}"
         if type(value) in names:
             yield name, names[type(value)]
-        yield from _schemas(value, f"{name}.")
+        yield from schemas_of(value, f"{name}.")
 
 
 def plain_config(experiment: Experiment) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from mmexp.parts import Part
 from mmexp.reranker_archs import RerankerArch
 from mmexp.reranking_settings import Reranking
 from mmexp.schema import ConfigError, did_you_mean, register_components
+from mmexp.sweep.settings import Sweep
 from mmexp.tracking import Tracking
 from mmexp.two_stage_settings import TwoStage
 
@@ -117,6 +118,7 @@ class Experiment:
     MultiVectorEncoderTrainingArguments or CrossEncoderTrainingArguments."""
 
     launch: Launcher = MISSING
+    sweep: Sweep = field(default_factory=Sweep)
     tracking: Tracking = MISSING
     hub: Hub = field(default_factory=Hub)
 

@@ -72,11 +72,11 @@ class Child:
         """Wait for its end, and pass what asks this process to stop on to it. Returns `result`."""
         asked: list[float] = []
 
-        def stop() -> None:
+        def stop(number: int) -> None:
             asked.append(time.monotonic())
             self.ask_to_stop()
 
-        with _on_signals(stop):
+        with on_signals(stop):
             while self.poll() is None:
                 if len(asked) > 1 or (asked and time.monotonic() - asked[0] > SECONDS_TO_CHECKPOINT):
                     self.end()
@@ -94,7 +94,7 @@ class Child:
             return result
         if failure is not None and (failure["rank"] != 0 or result["error"] is None):
             result |= {"status": _status(failure), "error": _error(failure)}
-        elif result["error"] is None:
+        elif result["status"] != "finished" and result["error"] is None:
             result["error"] = _error({"rank": 0, "exit_code": code, "type": None, "message": "", "traceback": ""})
         write_whole(file, json.dumps(result, indent=2))
         return result
@@ -111,8 +111,9 @@ def die_with_parent() -> None:
 
 
 @contextmanager
-def _on_signals(handler: Callable[[], None]) -> Iterator[None]:
-    before = {number: signal.signal(number, lambda number, frame: handler()) for number in SIGNALS}
+def on_signals(handler: Callable[[int], None]) -> Iterator[None]:
+    """Have `handler` called with the number of any signal that asks this process to stop."""
+    before = {number: signal.signal(number, lambda number, frame: handler(number)) for number in SIGNALS}
     try:
         yield
     finally:

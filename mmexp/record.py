@@ -51,6 +51,7 @@ class Record:
         self.samples_seen = 0
         self._writes = ranks.is_main()
         self._overrides = composition.overrides
+        self._halvings = composition.halvings
         self._result: dict[str, Any] = {"status": "failed"}
         self._trackio: TrackioView | None = None
         self._num_resumes = 0
@@ -213,6 +214,7 @@ class Record:
             **self._result,
             **self._ledger.totals(),
             "num_resumes": self._num_resumes,
+            "halvings": self._halvings,
             "versions": versions(),
             "started": self._started,
             "ended": now(),

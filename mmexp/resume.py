@@ -1,7 +1,8 @@
 """`python -m mmexp.resume RUN_DIR [launch...=... ...]`: continue a run from its newest checkpoint, in its own folder.
 
-It is continued as it was composed, whatever the configs are by now. Only where it runs may change: launch=accelerate
-launch.num_processes=4.
+RUN_DIR may be the folder of a sweep, of which all members are run that are not finished. Each is continued as it was
+composed, whatever the configs are by now. Only where it runs may change: launch=accelerate launch.num_processes=4, and
+sweep.at_once=2 of a sweep.
 """
 
 from __future__ import annotations
@@ -15,49 +16,70 @@ from hydra import compose, initialize_config_dir
 
 from mmexp.__main__ import CONF, complain
 from mmexp.composition import Composition, thaw, write
-from mmexp.experiment import register, to_experiment
+from mmexp.experiment import Experiment, register, to_experiment
+from mmexp.out_of_memory import with_half_the_mini_batch
 from mmexp.outcome import RunFailed
 from mmexp.rank import log_into
 from mmexp.schema import ConfigError
+from mmexp.sweep.folder import INDEX, SweepFolder
+from mmexp.sweep.status import read_result
 
 
 def resume() -> None:
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         sys.exit(__doc__)
+    folder, overrides = Path(sys.argv[1]), sys.argv[2:]
     try:
-        composition = launched_by(thaw(Path(sys.argv[1])), sys.argv[2:])
-        if '"status": "finished"' in read(composition.run_dir / "result.json"):
-            sys.exit(f"mmexp: {composition.run_dir} is finished: there is nothing to continue.")
-        os.chdir(composition.working_directory)
-        log_into(composition)
-        composition.experiment.launch.launch(composition)
+        if (folder / INDEX).exists():
+            resume_sweep(SweepFolder.open(folder), overrides)
+        else:
+            resume_run(thaw(folder), overrides)
     except ConfigError as error:
         complain(str(error))
     except RunFailed as failed:
         failed.end_with_its_words()
 
 
+def resume_sweep(sweep: SweepFolder, overrides: list[str]) -> None:
+    """Run the members that are not finished."""
+    asked = composed_of(overrides, ("launch", "sweep.at_once"))
+    of_launch, of_sweep = (any(override.startswith(key) for override in overrides) for key in ("launch", "sweep"))
+    sweep.go_on(asked.launch if of_launch else None, asked.sweep.at_once if of_sweep else None)
+    sweep.conclude()
+
+
+def resume_run(composition: Composition, overrides: list[str]) -> None:
+    """Continue a single run."""
+    composition = launched_by(composition, overrides)
+    if read_result(composition.run_dir)["status"] == "finished":
+        sys.exit(f"mmexp: {composition.run_dir} is finished: there is nothing to continue.")
+    os.chdir(composition.working_directory)
+    log_into(composition)
+    composition = with_half_the_mini_batch(composition) or composition
+    composition.experiment.launch.launch(composition)
+
+
 def launched_by(composition: Composition, overrides: list[str]) -> Composition:
-    """The composition with another launcher, where `overrides` say so. Raises `ConfigError` for other keys."""
+    """The composition with another launcher, where `overrides` say so."""
     if not overrides:
         launch = dataclasses.replace(composition.experiment.launch, dry_run=False)
         return dataclasses.replace(composition, experiment=dataclasses.replace(composition.experiment, launch=launch))
-    if others := [override for override in overrides if not override.startswith("launch")]:
-        raise ConfigError(
-            f"{others[0]} cannot change while a run is continued: only launch=... and launch.* can. Start a new run "
-            "with it."
-        )
-    register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        launch = to_experiment(compose("config", overrides=overrides)).launch
-    experiment = dataclasses.replace(composition.experiment, launch=launch)
-    changed = dataclasses.replace(composition, experiment=experiment)
+    launch = composed_of(overrides, ("launch",)).launch
+    changed = dataclasses.replace(composition, experiment=dataclasses.replace(composition.experiment, launch=launch))
     write(changed)
     return changed
 
 
-def read(file: Path) -> str:
-    return file.read_text() if file.exists() else ""
+def composed_of(overrides: list[str], allowed: tuple[str, ...]) -> Experiment:
+    """An experiment of which `overrides` say where it runs. Raises `ConfigError` for keys that are not `allowed`."""
+    if others := [override for override in overrides if not override.startswith(allowed)]:
+        raise ConfigError(
+            f"{others[0]} cannot change while a run is continued: only {' and '.join(allowed)} can. Start a new run "
+            "with it."
+        )
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return to_experiment(compose("config", overrides=overrides))
 
 
 if __name__ == "__main__":

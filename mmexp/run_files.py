@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,12 @@ def whole_file(file: Path) -> Iterator[BinaryIO]:
         os.replace(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_if_only(folder: Path, names: set[str]) -> None:
+    """Remove a folder that holds nothing but files or folders of these names."""
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= names:
+        shutil.rmtree(folder)
 
 
 def finite(value: Any) -> Any:

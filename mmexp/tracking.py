@@ -41,7 +41,8 @@ class Tracking:
 
     energy_mode: EnergyMode = EnergyMode.machine
     """machine: book the whole machine, right where the run has it to itself. process: book this process' share of CPU
-    and memory, where runs share a machine. GPUs are booked by the run's visible devices in both."""
+    and memory, where runs share a machine, as members of a sweep with sweep.at_once above 1 always do. GPUs are booked
+    by the run's visible devices in both."""
 
     push_to_space: str | None = None
     """Hugging Face Space to copy the Trackio project to at the end, private, such as me/mmexp. null: it stays here."""

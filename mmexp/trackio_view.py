@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from mmexp.run_files import read_rows, write_whole
+from mmexp.sweep.folder import read_members
 
 if TYPE_CHECKING:
     from mmexp.experiment import Experiment
@@ -107,25 +108,27 @@ def identify(run_dir: Path, experiment: Experiment, plain: dict[str, Any]) -> di
     if file.exists():
         return json.loads(file.read_text())
     tracking = experiment.tracking
+    sweep, parameters = _sweep(run_dir)
     identity = {
         "run_id": uuid.uuid4().hex,
         "project": tracking.project,
         "name": run_name(run_dir),
-        "group": tracking.group or _sweep(run_dir) or experiment.name,
-        "config": dashboard_config(experiment, plain),
+        "group": tracking.group or sweep or experiment.name,
+        "config": {**parameters, **dashboard_config(experiment, plain)},
     }
     write_whole(file, json.dumps(identity, indent=2))
     return identity
 
 
-def _sweep(run_dir: Path) -> str | None:
-    """The name of the sweep that the run is a member of: its folder, which Hydra marks."""
+def _sweep(run_dir: Path) -> tuple[str | None, dict[str, Any]]:
+    """The sweep that the run is a member of, and what that varies of it; None and nothing for a single run."""
     folder = run_dir.resolve().parent
-    return f"{folder.parent.name}__{folder.name}" if (folder / "multirun.yaml").exists() else None
+    varied = {member.folder: member.parameters for member in read_members(folder)}
+    return (f"{folder.parent.name}__{folder.name}", varied[run_dir.name]) if run_dir.name in varied else (None, {})
 
 
 def dashboard_config(experiment: Experiment, plain: dict[str, Any]) -> dict[str, Any]:
-    """The config as the dashboard compares it: what identifies a run and what is swept, flat; the rest under `cfg`."""
+    """The config as the dashboard compares it: what identifies a run and is swept most, flat; the rest under `cfg`."""
     return {
         "experiment": experiment.name,
         "model": str(plain["model"].get("checkpoint") or type(experiment.model).__name__),

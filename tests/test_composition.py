@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from mmexp.__main__ import CONF, arrange
 from mmexp.experiment import Experiment, register, to_experiment
 from mmexp.schema import ConfigError
-from mmexp.sweep_names import member_name
+from mmexp.sweep.names import label, swept, values
 from tests.loss_options import LOSSES, MULTI_VECTOR_LOSSES, RERANKER_LOSSES, with_what_it_needs
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "local")
@@ -60,10 +60,12 @@ def composed(*overrides: str) -> Experiment:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_into_a_valid_experiment(group, option):
-    prefix = "+" if group in ("experiment", "debug") else ""
+    prefix = "+" if group in ("experiment", "debug", "sweep") else ""
     experiment = composed(f"{prefix}{group}={option}", *REQUIRED.get((group, option), []))
     if group == "experiment":
         assert experiment.name == option
+    if group == "sweep":
+        assert experiment.sweep.name == option
 
 
 @pytest.mark.parametrize("debug", ["fast_dev_run", "limit", "overfit", "profile"])
@@ -143,6 +145,8 @@ def test_bare_is_the_embedded_experiment():
         "x",
     ]
     assert arrange(["+debug=limit", "+experiment=a"]) == ["+experiment=a", "+debug=limit"]
+    assert arrange(["+sweep=a"]) == ["+sweep=a"]
+    assert arrange(["+sweep=a", "+experiment=b"]) == ["+sweep=a", "experiment=b"]
 
 
 def test_a_reranker_experiment_becomes_an_embedders_without_its_architecture():
@@ -157,17 +161,31 @@ def test_the_tiny_model_sets_what_a_cpu_needs_whatever_the_data():
     assert experiment.trainer["bf16"] is False
 
 
-def test_the_sweep_axes_are_single_keys_and_make_the_members_name():
+@pytest.mark.parametrize("sweep", [option for group, option in OPTIONS if group == "sweep"])
+def test_every_sweep_says_its_command_and_varies_keys_that_there_are(sweep):
+    text = (CONF / "sweep" / f"{sweep}.yaml").read_text()
+    assert f"#   python -m mmexp +sweep={sweep}" in text
+    assert "Hardware:" in text
+    content = yaml.safe_load(text)["hydra"]
+    assert content["mode"] == "MULTIRUN"
+    for n in (0, -1):
+        member = [f"{key}={str(of_key).split(',')[n]}" for key, of_key in content["sweeper"]["params"].items()]
+        assert composed(f"+sweep={sweep}", *member) != composed(f"+sweep={sweep}")
+
+
+def test_the_sweep_axes_are_single_keys_and_make_the_members_label():
     overrides = ["trainer.per_device_train_batch_size=8", "model.max_pixels=100000", "data.num_negatives=2"]
     experiment = composed("+experiment=vdr_2b", *overrides)
     assert experiment.trainer["per_device_train_batch_size"] == 8
     assert experiment.model.max_pixels == 100000
     assert experiment.data.num_negatives == 2
-    command = ["mmexp", "-m", "+experiment=vdr_2b", "trainer.per_device_train_batch_size=8,16"]
-    assert member_name(["+experiment=vdr_2b", *overrides], command) == "bs=8__px=100000__neg=2"
-    assert member_name(["+experiment=vdr_2b"], command) == "default"
-    assert member_name(["data.path=/a/b c"], []) == "data.path=-a-b-c"
-    assert len(member_name([f"trainer.key{n}={n}" for n in range(50)], [])) <= 120
+    command = ["+experiment=vdr_2b", "trainer.per_device_train_batch_size=8,16"]
+    parameters = swept(["+experiment=vdr_2b", *overrides], command)
+    assert label(parameters) == "bs=8__px=100000__neg=2"
+    assert values(parameters)["model.max_pixels"] == 100000
+    assert label(swept(["+experiment=vdr_2b"], command)) == "default"
+    assert label({"data.path": "/a/b c"}) == "data.path=-a-b-c"
+    assert len(label({f"trainer.key{n}": str(n) for n in range(50)})) <= 120
 
 
 @pytest.mark.parametrize(
@@ -182,6 +200,8 @@ def test_the_sweep_axes_are_single_keys_and_make_the_members_name():
         (["+modle=x"], r"modle is no key of the config\. Did you mean 'model'"),
         (["data=folder"], r"data\.path is not set"),
         (["model.checkpoint=x"], r"model\.checkpoint=x cannot be with model=tiny_vlm.*model=hub"),
+        (["sweep.name=a/b"], r"sweep\.name=a/b is no name of a folder"),
+        (["sweep.at_once=0"], r"sweep\.at_once=0 is below 1"),
         (["data.negatives=x", "data.num_negatives=0"], r"data\.negatives=x would be ignored"),
     ],
 )

@@ -285,12 +285,14 @@ rebuild(folder)
 assert shown()[1] == [rows]
 
 shutil.rmtree(folder)
-(folder.parent / "multirun.yaml").touch()
+member = {"hash": "abc", "folder": folder.name, "overrides": [], "parameters": {"loss.scale": 7}}
+(folder.parent / "sweep.json").write_text(json.dumps({"members": [member]}))
 with record() as anew:
     anew.log({"train/loss": 1.0}, step=1)
 runs, rows = shown()
 assert sorted(map(len, rows)) == [1, 5], rows
 assert {run.config["_Group"] for run in runs} == {"vdr_tiny", "multirun__vdr_tiny"}
+assert {run.config.get("loss.scale") for run in runs} == {None, 7}
 print("same")
 """
 

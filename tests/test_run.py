@@ -492,18 +492,6 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def test_a_sweep_runs_its_members_one_after_another_in_named_folders(tmp_path):
-    overrides = ["-m", "data.num_negatives=0,2", "trainer.max_steps=2", "trainer.eval_strategy=no"]
-    subprocess.run(tiny_command(tmp_path, *overrides), cwd=tmp_path, env=environment(), check=True, timeout=300)
-    [sweep] = (tmp_path / "vdr_tiny").iterdir()
-    members = sorted(path for path in sweep.iterdir() if path.is_dir())
-    assert len(members) == 2
-    for member, negatives in zip(members, (0, 2), strict=True):
-        assert member.name == f"neg={negatives}"
-        assert json.loads((member / "result.json").read_text())["status"] == "finished"
-        assert f"num_negatives: {negatives}" in (member / "config.yaml").read_text()
-
-
 def test_a_run_that_was_killed_is_resumed_by_its_folder(tmp_path):
     child = subprocess.Popen(
         tiny_command(tmp_path, "trainer.eval_strategy=no", "trainer.save_steps=2", "trainer.max_steps=8"),

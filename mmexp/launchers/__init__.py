@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mmexp.out_of_memory import with_half_the_mini_batch
 from mmexp.outcome import metric_of
 from mmexp.processes import Child
+from mmexp.sweep.side_by_side import SideBySide
 
 if TYPE_CHECKING:
     from mmexp.command import Command
@@ -36,8 +38,24 @@ class Launcher(ABC):
 
         Raises `RunFailed` where it does not finish. NaN for a dry run.
         """
-        command = self.command(composition)
         if self.dry_run:
-            print(command)
+            print(self.command(composition))
             return math.nan
-        return metric_of(Child(command, composition).wait())
+        while True:
+            result = Child(self.command(composition), composition).wait()
+            smaller = with_half_the_mini_batch(composition)
+            if smaller is None:
+                return metric_of(result)
+            composition = smaller
+
+    def launch_members(self, members: list[Composition], at_once: int) -> list[dict[str, Any] | None]:
+        """Run the members of a sweep, or continue them, `at_once` side by side; return result.json of each.
+
+        What one of them ends with is in its result, and does not keep the others from running. None where a member was
+        submitted, or runs already, and is not waited for. Raises `ConfigError`, before any starts, for what cannot be
+        started here, and `Preempted`, once those that run have ended, where this process was asked to stop.
+        """
+        if self.dry_run:
+            print(*map(self.command, members), sep="\n")
+            return [None] * len(members)
+        return [*SideBySide(self, members, at_once).run()]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmexp.command import Command, one_process
 from mmexp.launchers import Launcher
+from mmexp.out_of_memory import with_half_the_mini_batch
 from mmexp.schema import schema
 
 if TYPE_CHECKING:
@@ -24,6 +26,26 @@ class InProcess(Launcher):
     def launch(self, composition: Composition) -> float:
         if self.dry_run:
             return super().launch(composition)
+        import torch
+
         from mmexp.run import run
 
-        return run(composition)
+        while True:
+            try:
+                return run(composition)
+            except torch.OutOfMemoryError:
+                smaller = with_half_the_mini_batch(composition)
+                if smaller is None:
+                    raise
+            # Here, not above: the error holds on to all that the run had in memory.
+            free_memory()
+            composition = smaller
+
+
+def free_memory() -> None:
+    """Give back what a run that has ended had on the GPU."""
+    import torch
+
+    gc.collect()
+    if torch.accelerator.is_available():
+        torch.accelerator.empty_cache()

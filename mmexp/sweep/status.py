@@ -1,0 +1,45 @@
+"""What a member has come to, read from its folder, and in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+# Of a run without result.json.
+WAITING, STARTED = UNDER_WAY = ("waiting", "started")
+
+
+def read_result(run_dir: Path) -> dict[str, Any]:
+    """result.json; where there is none, the status alone: started, or waiting."""
+    file = run_dir / "result.json"
+    if file.exists():
+        return json.loads(file.read_text())
+    return {"status": STARTED if (run_dir / "metrics.jsonl").exists() else WAITING}
+
+
+def facts(result: dict[str, Any]) -> dict[str, Any]:
+    """What sweep.json says of it: status, the primary metric before and after, hours, error."""
+    metric, error = result.get("primary_metric"), result.get("error")
+    before, after = result.get("baseline"), result.get("final")
+    return {
+        "status": result["status"],
+        "baseline": before[metric] if before else None,
+        "final": after[metric] if after else None,
+        "delta": result.get("delta"),
+        "hours": sum(result["seconds"].values()) / 3600 if "seconds" in result else None,
+        "error": {key: error[key] for key in ("type", "message")} if error else None,
+    }
+
+
+def outcome(result: dict[str, Any]) -> str:
+    """One line."""
+    found = facts(result)
+    if found["error"] is not None:
+        return f"{found['status']}: {found['error']['type']}: {' '.join(found['error']['message'].split())}"
+    words = found["status"]
+    if found["final"] is not None:
+        words += f", {result['primary_metric']} {found['final']:.4f}"
+    if found["delta"] is not None:
+        words += f" ({found['delta']:+.4f})"
+    return words

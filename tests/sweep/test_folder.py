@@ -1,0 +1,213 @@
+"""The folder of a sweep: what is run when it is called again, with members that only pretend to run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mmexp.composition import Composition, thaw
+from mmexp.interruption import Preempted
+from mmexp.launchers import Launcher
+from mmexp.schema import ConfigError
+from mmexp.sweep.folder import INDEX, Asked, SweepFolder
+from mmexp.trackio_view import identify
+from tests.test_run import experiment_of
+
+FINISHED = {
+    "status": "finished",
+    "primary_metric": "ndcg@10",
+    "baseline": {"ndcg@10": 0.2},
+    "final": {"ndcg@10": 0.5},
+    "delta": 0.3,
+    "seconds": {"setup": 36.0, "train": 324.0},
+    "error": None,
+}
+FAILED = {"status": "failed", "seconds": {}, "error": {"type": "OSError", "message": "no\nspace", "traceback": "..."}}
+
+
+class Pretended:
+    """In place of a launcher: notes what is started, and leaves the result that the test says by label."""
+
+    def __init__(self) -> None:
+        self.started: list[list[str]] = []
+        self.compositions: dict[str, Composition] = {}
+        self.results: dict[str, dict | None] = {}
+
+    def launch_members(self, launcher: Launcher, members: list[Composition], at_once: int) -> list:
+        labels = [member.run_dir.name.rpartition("-")[0] for member in members]
+        self.started.append(labels)
+        self.compositions |= dict(zip(labels, members, strict=True))
+        for name, member in zip(labels, members, strict=True):
+            assert json.loads((member.run_dir.parent / INDEX).read_text())["members"]  # listed before any starts
+            result = self.results.get(name, FINISHED)
+            if result is not None:
+                (member.run_dir / "result.json").write_text(json.dumps(result))
+        return [self.results.get(name, FINISHED) for name in labels]
+
+
+@pytest.fixture
+def runs(monkeypatch) -> Pretended:
+    pretended = Pretended()
+    launch_members = pretended.launch_members
+    monkeypatch.setattr(Launcher, "launch_members", lambda *given: launch_members(*given))
+    return pretended
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    """A member by its seed, composed once."""
+    made: dict[tuple, Asked] = {}
+
+    def ask(seed: int, *more: str) -> Asked:
+        overrides = ["+experiment=vdr_tiny", f"seed={seed}", *more]
+        if (seed, *more) not in made:
+            made[seed, *more] = Asked(experiment_of(Path("x"), *overrides), overrides, {"seed": str(seed)})
+        return made[seed, *more]
+
+    return ask
+
+
+@pytest.fixture
+def call(tmp_path):
+    """Call a sweep, as a process of its own would."""
+
+    def run(*members: Asked) -> list[float | None]:
+        folder = SweepFolder.open(tmp_path)
+        try:
+            return folder.run(members)
+        finally:
+            folder.close()
+
+    return run
+
+
+def index(path: Path) -> dict[str, dict]:
+    return {str(row["parameters"]["seed"]): row for row in json.loads((path / INDEX).read_text())["members"]}
+
+
+def test_a_larger_grid_runs_only_its_new_members(runs, asked, call, tmp_path):
+    assert call(asked(1), asked(2)) == [0.5, 0.5]
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("seed=*/*")}
+    assert call(asked(1), asked(2), asked(3)) == [0.5, 0.5, 0.5]
+    assert runs.started == [["seed=1", "seed=2"], ["seed=3"]]
+    assert before == {file: file.stat().st_mtime_ns for file in before}
+    assert list(index(tmp_path)) == ["1", "2", "3"]
+
+
+def test_a_member_is_the_same_whatever_it_is_called(runs, asked, call, tmp_path):
+    call(asked(1))
+    (tmp_path / INDEX).unlink()
+    call(Asked(asked(1).experiment, asked(1).overrides, {}))
+    assert runs.started == [["seed=1"]]
+    [folder] = tmp_path.glob("*-*")
+    assert folder.name.startswith("seed=1-")
+
+
+def test_failed_and_interrupted_members_are_run_again_and_finished_ones_are_not(runs, asked, call, tmp_path):
+    runs.results = {"seed=2": FAILED, "seed=3": None}
+    metrics = call(asked(1), asked(2), asked(3))
+    assert metrics == [0.5, None, None]
+    found = index(tmp_path)
+    assert [row["status"] for row in found.values()] == ["finished", "failed", "waiting"]
+    assert (found["1"]["baseline"], found["1"]["final"], found["1"]["delta"], found["1"]["hours"]) == (
+        0.2,
+        0.5,
+        0.3,
+        0.1,
+    )
+    assert found["2"]["error"] == {"type": "OSError", "message": "no\nspace"}
+    runs.results = {}
+    folder = SweepFolder.open(tmp_path)
+    folder.go_on(None, None)
+    folder.close()
+    assert runs.started[1:] == [["seed=2", "seed=3"]]
+    assert {row["status"] for row in index(tmp_path).values()} == {"finished"}
+
+
+def test_a_member_goes_on_where_it_is_asked_to_and_as_it_began(runs, asked, call, tmp_path):
+    runs.results = {"seed=1": FAILED}
+    call(asked(1))
+    call(asked(1, "launch=accelerate", "launch.num_processes=2", "tracking=none"))
+    [first, second] = runs.started
+    assert first == second
+    experiment = thaw(runs.compositions["seed=1"].run_dir).experiment
+    assert experiment.launch.num_processes == 2
+    assert experiment.tracking.trackio is False
+    folder = SweepFolder.open(tmp_path)
+    folder.go_on(None, at_once=4)
+    folder.close()
+    experiment = runs.compositions["seed=1"].experiment
+    assert (experiment.sweep.at_once, experiment.launch.num_processes) == (4, 2)
+
+
+def test_a_member_that_lacked_memory_goes_on_with_half_the_mini_batch(runs, asked, call):
+    runs.results = {
+        "seed=1": {**FAILED, "error": {"type": "OutOfMemoryError", "message": "CUDA"}, "seconds": {"train": 1}}
+    }
+    call(asked(1))
+    call(asked(1))
+    call(asked(1))
+    composition = runs.compositions["seed=1"]
+    assert composition.experiment.loss.mini_batch_num_tokens == 1024
+    assert [halving["after"] for halving in composition.halvings] == [2048, 1024]
+
+
+def test_members_that_differ_in_nothing_that_counts_are_refused_before_any_starts(runs, asked, call, tmp_path):
+    one = asked(1)
+    other = Asked(one.experiment, one.overrides, {"launch": "accelerate"})
+    with pytest.raises(ConfigError, match=r"seed=1 and launch=accelerate are one and the same member"):
+        call(one, other)
+    assert call(one, one) == [0.5, 0.5]  # a sweeper may well propose a member twice
+    assert runs.started == [["seed=1"]]
+
+
+def test_what_cannot_be_started_leaves_nothing(runs, asked, call, tmp_path, monkeypatch):
+    call(asked(1))
+
+    def refuse(*given):
+        raise ConfigError("sweep.at_once=9 is more than the cores")
+
+    monkeypatch.setattr(Launcher, "launch_members", refuse)
+    with pytest.raises(ConfigError):
+        call(asked(1), asked(2))
+    assert list(index(tmp_path)) == ["1"]
+    assert [path.name[:6] for path in tmp_path.glob("seed=*")] == ["seed=1"]
+
+
+def test_a_sweep_that_was_asked_to_stop_says_how_to_go_on(runs, asked, call, tmp_path, capsys, monkeypatch):
+    def stop(*given):
+        raise Preempted(128 + 2)
+
+    monkeypatch.setattr(Launcher, "launch_members", stop)
+    with pytest.raises(Preempted) as raised:
+        call(asked(1))
+    assert raised.value.code == 130
+    assert f"python -m mmexp.resume {tmp_path}" in capsys.readouterr().err
+    assert index(tmp_path)["1"]["status"] == "waiting"
+
+
+def test_the_end_shows_every_member_and_fails_where_one_has(runs, asked, call, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "150")
+    runs.results = {"seed=2": FAILED}
+    call(asked(1), asked(2))
+    with pytest.raises(SystemExit) as ended:
+        SweepFolder.opened.conclude()
+    assert ended.value.code == 1
+    shown = capsys.readouterr()
+    rows = [line.replace("│", " ").split() for line in shown.out.splitlines() if "│" in line]
+    assert rows == [["1", "finished", "0.2000", "0.5000", "+0.3000", "0.10"], ["2", "failed", "-", "-", "-", "0.00"]]
+    assert "seed=2-" in shown.err
+    assert "failed: OSError: no space" in shown.err
+
+
+def test_the_dashboard_groups_members_by_their_sweep_with_flat_parameters(runs, asked, call, tmp_path):
+    call(Asked(asked(1).experiment, asked(1).overrides, {"loss.scale": "20", "seed": "1"}))
+    composition = runs.compositions["loss.scale=20__seed=1"]
+    identity = identify(composition.run_dir, composition.experiment, {"model": {}, "data": {}})
+    assert identity["group"] == f"{tmp_path.parent.name}__{tmp_path.name}"
+    assert (identity["config"]["loss.scale"], identity["config"]["seed"]) == (20, 1)
+    single = tmp_path / "single"
+    single.mkdir()
+    assert identify(single, composition.experiment, {"model": {}, "data": {}})["group"] == "vdr_tiny"
