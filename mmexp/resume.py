@@ -19,13 +19,16 @@ from mmexp.experiment import register, to_experiment
 from mmexp.outcome import RunFailed
 from mmexp.rank import log_into
 from mmexp.schema import ConfigError
+from mmexp.slurm.jobs import refuse_while_queued
 
 
 def resume() -> None:
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         sys.exit(__doc__)
     try:
-        composition = launched_by(thaw(Path(sys.argv[1])), sys.argv[2:])
+        composition = thaw(Path(sys.argv[1]))
+        refuse_while_queued(composition.run_dir)
+        composition = launched_by(composition, sys.argv[2:])
         if '"status": "finished"' in read(composition.run_dir / "result.json"):
             sys.exit(f"mmexp: {composition.run_dir} is finished: there is nothing to continue.")
         os.chdir(composition.working_directory)

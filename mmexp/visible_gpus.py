@@ -19,8 +19,7 @@ def visible_gpus() -> list[int] | None:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return None
-    # As CUDA reads it: an entry that names no GPU, such as -1, hides itself and all that follow.
-    names = [*takewhile(lambda name: name.isdigit() or name.startswith(("GPU-", "MIG-")), _entries(visible))]
+    names = _named(visible)
     if all(name.isdigit() for name in names):
         return [int(name) for name in names]
     try:
@@ -31,21 +30,35 @@ def visible_gpus() -> list[int] | None:
 
 
 def num_visible_gpus() -> int:
-    """How many GPUs, or slices of them, a process started from here would see. Asks the driver, without torch."""
+    """How many GPUs, or slices of them, a process started from here would see."""
+    return len(visible_gpu_names())
+
+
+def visible_gpu_names() -> list[str]:
+    """The GPUs that a process started from here would see, as CUDA_VISIBLE_DEVICES names them. Asks the driver, without
+    torch: a name alone is no GPU."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([*takewhile(lambda name: name.isdigit() or name.startswith(("GPU-", "MIG-")), _entries(visible))])
     try:
         import pynvml
 
         pynvml.nvmlInit()
-        return int(pynvml.nvmlDeviceGetCount())
+        indices = [str(index) for index in range(pynvml.nvmlDeviceGetCount())]
     except Exception:  # NVML and its bindings raise many kinds where there is no driver
-        return 0
+        return []
+    return indices if visible is None else [*takewhile(lambda name: _exists(name, indices), _named(visible))]
 
 
-def _entries(visible: str) -> list[str]:
-    return [entry.strip() for entry in visible.split(",")]
+def _exists(name: str, indices: list[str]) -> bool:
+    try:
+        return name in indices if name.isdigit() else bool(_look_up([name]))
+    except Exception:  # as above; StopIteration, for a UUID of no GPU
+        return False
+
+
+def _named(visible: str) -> list[str]:
+    """As CUDA reads it: an entry that names no GPU, such as -1, hides itself and all that follow."""
+    entries = [entry.strip() for entry in visible.split(",")]
+    return [*takewhile(lambda name: name.isdigit() or name.startswith(("GPU-", "MIG-")), entries)]
 
 
 def _look_up(names: list[str]) -> set[int]:
