@@ -16,12 +16,14 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
+from accelerate import PartialState
+
 from mmexp.composition import Composition, plain_config
-from mmexp.energy import EnergyMeter
 from mmexp.environment import environment, versions
 from mmexp.interruption import Interruption, Preempted
 from mmexp.ledger import Ledger
 from mmexp.metrics import PRIMARY_METRIC
+from mmexp.node_energy import JobMeter, NodeMeter, meters_another_node
 from mmexp.report import Metrics, Report
 from mmexp.result import compare, final_row
 from mmexp.run_files import MetricsFile, finite, write_whole
@@ -52,6 +54,7 @@ class Record:
         self._result: dict[str, Any] = {"status": "failed"}
         self._trackio: TrackioView | None = None
         self._num_resumes = 0
+        self._node_meter: NodeMeter | None = None
 
     def __enter__(self) -> Record:
         self._started = now()
@@ -59,6 +62,7 @@ class Record:
             self._open()
         else:
             self._ledger = Ledger(lambda: None)
+            self._node_meter = NodeMeter(self.experiment.tracking, self.run_dir) if meters_another_node() else None
         self.interruption.listen()
         return self
 
@@ -70,13 +74,16 @@ class Record:
         try:
             if self._writes:
                 self._close(error)
+            elif self._node_meter is not None:
+                self._node_meter.stop()
         finally:
             self.interruption.restore()
         if self._writes and self._result["status"] == "finished":
             push_project(self.experiment.tracking)
 
     def _open(self) -> None:
-        self._meter = EnergyMeter(self.experiment.tracking)  # first, so that what it refuses leaves no run behind
+        # First, so that what it refuses leaves no run behind.
+        self._meter = JobMeter(self.experiment.tracking, self.run_dir)
         self._open_folder()
         totals = self._rows.rows[-1]["totals"] if self._rows.rows else None
         if totals is not None:
@@ -168,7 +175,10 @@ class Record:
         throughput: dict[str, float] | None = None,
         peak_memory_bytes: int | None = None,
     ) -> float:
-        """Note the results, log `final/*` once, print the table; return the primary metric."""
+        """Note the results, log `final/*` once, print the table; return the primary metric. A collective."""
+        if not self._writes and self._node_meter is not None:
+            self._node_meter.publish()
+        PartialState().wait_for_everyone()
         self.note(
             status="finished", throughput=throughput, peak_memory_bytes=peak_memory_bytes, **compare(baseline, final)
         )

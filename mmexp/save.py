@@ -13,6 +13,7 @@ import torch
 from accelerate import PartialState
 from sentence_transformers import SentenceTransformer
 
+from mmexp import ranks
 from mmexp.checkpoints import raise_if_disk_full
 from mmexp.sharding import is_sharded, whole_weights
 
@@ -75,7 +76,11 @@ def push_model(folder: Path, hub: Hub) -> None:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory this process held: of the GPU where there is one, else of the machine."""
+    """The most memory that a rank held: of the GPU where there is one, else of the machine. A collective."""
+    return max(ranks.gather(_own_peak()))
+
+
+def _own_peak() -> int:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     import resource

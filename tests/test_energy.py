@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mmexp.energy import EnergyMeter
+from mmexp.energy import Energy, EnergyMeter
 from mmexp.schema import ConfigError
 from mmexp.tracking import EnergyMode, Tracking
 from mmexp.visible_gpus import visible_gpus
@@ -115,3 +115,26 @@ def test_gpus_that_cannot_be_looked_up_are_said(monkeypatch, caplog):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-unknown")
     assert visible_gpus() == []
     assert "CUDA_VISIBLE_DEVICES=MIG-unknown cannot be looked up" in caplog.text
+
+
+def test_the_energy_of_a_job_is_the_sum_over_its_nodes(tmp_path, monkeypatch):
+    from mmexp import node_energy
+    from mmexp.node_energy import JobMeter, NodeMeter, meters_another_node
+
+    readings = {"0": Energy(1.0, 0.5, 0.25, 0.1), "1": Energy(2.0, 0.5, 0.25, 0.2), "2": Energy(4.0, 0.0, 0.0, 0.4)}
+    monkeypatch.setattr(node_energy.EnergyMeter, "__init__", lambda self, tracking: setattr(self, "node", tracking))
+    monkeypatch.setattr(node_energy.EnergyMeter, "read", lambda self: readings[self.node])
+    monkeypatch.setattr(node_energy.EnergyMeter, "stop", lambda self: None)
+    (tmp_path / "energy").mkdir()
+    (tmp_path / "energy" / "node-1.json").write_text('{"gpu_kwh": 99}')  # of an earlier part of the run
+    job = JobMeter("0", tmp_path)
+    for node in ("1", "2"):
+        monkeypatch.setenv("GROUP_RANK", node)
+        monkeypatch.setenv("LOCAL_RANK", "0")
+        assert meters_another_node()
+        NodeMeter(node, tmp_path).stop()
+    assert job.read() == Energy(7.0, 1.0, 0.5, pytest.approx(0.7))
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert not meters_another_node()
+    readings["0"] = None
+    assert job.read() is None  # a part of a sum is no sum

@@ -45,6 +45,17 @@ def attention_arguments(attention: Attention) -> dict[str, str]:
     return {}  # which is sdpa, but for architectures that have eager attention alone
 
 
+def missing_for_quantization() -> list[str]:
+    """What weights in 4 bits need and the machine has not. bitsandbytes computes on a CPU too, but too slowly."""
+    import torch
+
+    needed = {
+        "an NVIDIA GPU": torch.cuda.is_available(),
+        "bitsandbytes (pip install 'mmexp[qlora]')": find_spec("bitsandbytes") is not None,
+    }
+    return [what for what, is_there in needed.items() if not is_there]
+
+
 def quantization_arguments(quantization: Quantization | None) -> dict[str, Any]:
     """What transformers takes of it. Raises `ConfigError` where the machine lacks what it needs."""
     if quantization is None:
@@ -52,15 +63,7 @@ def quantization_arguments(quantization: Quantization | None) -> dict[str, Any]:
     import torch
     from transformers import BitsAndBytesConfig
 
-    missing = [
-        what
-        for what, there in (
-            ("an NVIDIA GPU", torch.cuda.is_available()),
-            ("bitsandbytes (pip install 'mmexp[qlora]')", find_spec("bitsandbytes") is not None),
-        )
-        if not there
-    ]
-    if missing:
+    if missing := missing_for_quantization():
         raise ConfigError(
             f"model.quantization={quantization.value} needs {' and '.join(missing)}. Use "
             "model.quantization=null, or adapter=lora in place of adapter=qlora."
