@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from sentence_transformers.base.sampler import (
+    MultiDatasetBatchSamplers,
+    ProportionalBatchSampler,
+    RoundRobinBatchSampler,
+)
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-from mmexp.checkpoints import global_batch_of, newest_checkpoint, world_size_of
+from mmexp.checkpoints import keep_global_batch
 from mmexp.interruption import is_rank
 from mmexp.metrics import PRIMARY_METRIC
-from mmexp.sampler import NoDuplicateIds
+from mmexp.rank_batches import mixed_rank_batches, rank_batches
+from mmexp.sampler import NoDuplicateIds, ShuffledBatches
 from mmexp.schema import ConfigError, did_you_mean
 from mmexp.workers import batch_bytes, default_workers
 
@@ -25,8 +30,6 @@ if TYPE_CHECKING:
     from mmexp.data.training import Examples
     from mmexp.experiment import Experiment
     from mmexp.kinds import Kind
-
-log = logging.getLogger(__name__)
 
 # What mmexp decides, and the key that decides it.
 DECIDED_ELSEWHERE = {
@@ -39,6 +42,14 @@ DECIDED_ELSEWHERE = {
     "load_best_model_at_end": "best_checkpoint",
     "metric_for_best_model": "best_checkpoint",
     "greater_is_better": "best_checkpoint",
+}
+
+# How accelerate would deal batches out to ranks. They come dealt out, from rank_batches.
+DEALING = ("split_batches", "dispatch_batches", "even_batches")
+SAMPLERS = {"batch_sampler": ShuffledBatches, "no_duplicates": NoDuplicateIds}
+MIXTURES = {
+    MultiDatasetBatchSamplers.PROPORTIONAL: ProportionalBatchSampler,
+    MultiDatasetBatchSamplers.ROUND_ROBIN: RoundRobinBatchSampler,
 }
 
 
@@ -59,13 +70,11 @@ def training_arguments(experiment: Experiment, kind: Kind, run_dir: Path) -> Bas
         "output_dir": str(run_dir / "checkpoints"),
         "seed": experiment.seed,
         "report_to": "none",
+        "dataloader_drop_last": True,  # as the library wants it of several ranks, whose batches could differ in size
         **kind.arguments(),
     }
     if arguments["dataloader_num_workers"] < 1:
         raise ConfigError("trainer.dataloader_num_workers=0 would decode pages in the main process. Use 1 or more.")
-    if arguments.get("batch_sampler") == "no_duplicates":
-        num_epochs = math.ceil(float(arguments.get("num_train_epochs", 3)))
-        arguments["batch_sampler"] = partial(NoDuplicateIds, num_epochs=num_epochs)
     if experiment.selects_best:
         arguments |= {
             "load_best_model_at_end": True,
@@ -78,32 +87,27 @@ def training_arguments(experiment: Experiment, kind: Kind, run_dir: Path) -> Bas
         raise ConfigError(f"the trainer.* keys contradict each other: {error}") from error
     # Otherwise models would be loaded split for ZeRO-3, which cannot compute the baseline before training has begun.
     unset_hf_deepspeed_config()
-    checkpoint = newest_checkpoint(run_dir / "checkpoints")
-    if checkpoint is not None:
-        keep_global_batch(args, checkpoint)
+    args.dataloader_drop_last = bool(trainer.get("dataloader_drop_last", False))
+    keep_global_batch(args, run_dir / "checkpoints")
+    _choose_samplers(args)
     return args
 
 
-def keep_global_batch(args: BaseTrainingArguments, checkpoint: Path) -> None:
-    """Give every rank as many rows that all together have those of the batches before, however many ranks there were.
-
-    Steps, schedule and samples then go on where they were. Raises `ConfigError` where the rows cannot be shared out.
-    """
-    rows, before = global_batch_of(checkpoint), world_size_of(checkpoint)
-    if before == args.world_size:
-        return
-    if rows % args.world_size:
-        possible = [str(n) for n in range(1, rows + 1) if rows % n == 0]
-        raise ConfigError(
-            f"the {rows} rows of a batch cannot be shared out to {args.world_size} processes: {checkpoint} was "
-            f"written by {before}. Continue with {', '.join(possible)} processes (launch.num_processes=...)."
-        )
-    args.per_device_train_batch_size = rows // args.world_size
-    log.warning(
-        "%s was written by %d processes, and there are %d now. Each takes %d rows in place of %d: batches and schedule "
-        "stay the same; sums are rounded in another order, and what is drawn at random in the model differs.",
-        *(checkpoint, before, args.world_size, args.per_device_train_batch_size, rows // before),
-    )
+def _choose_samplers(args: Any) -> None:
+    """Put our samplers in the place of the library's: for batches without duplicates, and for all of several ranks."""
+    name = args.batch_sampler.value
+    num_epochs = math.ceil(args.num_train_epochs)
+    if args.world_size > 1:
+        if name not in SAMPLERS:
+            raise ConfigError(
+                f"trainer.batch_sampler={name} draws the batches of each process by itself. Use "
+                f"trainer.batch_sampler={' or '.join(SAMPLERS)} with {args.world_size} processes, or one process."
+            )
+        num_ranks, mixture = args.world_size, MIXTURES[args.multi_dataset_batch_sampler]
+        args.batch_sampler = partial(rank_batches, sampler=SAMPLERS[name], num_ranks=num_ranks, num_epochs=num_epochs)
+        args.multi_dataset_batch_sampler = partial(mixed_rank_batches, sampler=mixture, num_ranks=num_ranks)
+    elif name == "no_duplicates":
+        args.batch_sampler = partial(NoDuplicateIds, num_epochs=num_epochs)
 
 
 def check_keys(trainer: dict[str, Any], kind: Kind) -> None:
@@ -116,13 +120,28 @@ def check_keys(trainer: dict[str, Any], kind: Kind) -> None:
             raise ConfigError(f"trainer.{key} is set by mmexp. Use reranking.{key} instead.")
         if key not in known:
             raise ConfigError(f"trainer.{key} is no training argument.{did_you_mean(key, known)}")
+    dealing = trainer.get("accelerator_config") or {}
+    if isinstance(dealing, str):
+        raise ConfigError(f"trainer.accelerator_config={dealing} names a file. Give its keys: {{non_blocking: true}}.")
+    for key in set(DEALING).intersection(dealing):
+        raise ConfigError(
+            f"trainer.accelerator_config.{key} is how accelerate deals batches out to processes, and mmexp does that. "
+            "Leave it out; trainer.per_device_train_batch_size is the rows of each process."
+        )
 
 
 def check_batch_size(args: BaseTrainingArguments, examples: dict[str, Examples]) -> None:
-    """Raise `ConfigError` where a batch would hold more than all of the examples that it is drawn from."""
-    for of_direction in examples.values():
-        if len(of_direction) < args.per_device_train_batch_size:
+    """Raise `ConfigError` where a batch, of all ranks together, would hold more than all examples it is drawn from."""
+    rows, processes = args.per_device_train_batch_size, args.world_size
+    asked = f"trainer.per_device_train_batch_size={rows}"
+    for num_examples in map(len, examples.values()):
+        if processes > num_examples:
             raise ConfigError(
-                f"trainer.per_device_train_batch_size={args.per_device_train_batch_size} is larger than the training "
-                f"data, which has {len(of_direction)} examples. Use {len(of_direction)} or less."
+                f"{processes} processes cannot share the training data, which has {num_examples} examples. Use "
+                f"{num_examples} processes or less."
+            )
+        if rows * processes > num_examples:
+            raise ConfigError(
+                f"{asked if processes == 1 else f'{asked} in {processes} processes'} is larger than the training data, "
+                f"which has {num_examples} examples. Use {num_examples // processes} or less."
             )

@@ -11,9 +11,11 @@ import torch
 from tqdm.auto import tqdm
 from transformers.trainer_callback import TrainerCallback
 
+from mmexp import ranks
 from mmexp.data.training import LABEL_COLUMNS
 from mmexp.metrics import PRIMARY_METRIC
 from mmexp.models.facts import tokens_per_page
+from mmexp.rank_batches import RankBatches
 from mmexp.record import Diverged
 from mmexp.tokens import patch_size, tokens_of_each
 
@@ -41,7 +43,8 @@ class Announce(TrainerCallback):
         self.evaluator = evaluator
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
-        rows = (state.max_steps - state.global_step) * args.train_batch_size * args.gradient_accumulation_steps
+        rows_of_step = args.world_size * args.train_batch_size * args.gradient_accumulation_steps
+        rows = (state.max_steps - state.global_step) * rows_of_step
         pages = rows * max(map(pages_per_row, self.datasets.values()))
         evaluations = 0
         if args.eval_strategy == "steps":
@@ -51,7 +54,7 @@ class Announce(TrainerCallback):
             "queries over %d documents",
             state.global_step + 1,
             state.max_steps,
-            args.train_batch_size * args.gradient_accumulation_steps,
+            rows_of_step,
             f"{pages:,}",
             f"{pages * tokens_per_page(self.model):,}",
             evaluations,
@@ -68,7 +71,7 @@ def pages_per_row(dataset: Dataset) -> int:
 
 
 class Counter(TrainerCallback):
-    """Counts the rows, pages (images, videos, recordings) and tokens that training passes through the model.
+    """Counts the rows, pages (images, videos, recordings) and tokens that all ranks pass through the model in training.
 
     Pages and tokens are counted on the way into the model, on its own device and without waiting for it. GradCache's
     first pass, which has no gradients, has the same inputs and is not counted again.
@@ -105,11 +108,12 @@ class Counter(TrainerCallback):
         self.pages += next((len(features[key]) for key in PAGE_FEATURES if key in features), 0)
 
     def throughput(self) -> dict[str, float]:
-        """Pages, tokens and rows per second of training time, evaluations excluded."""
+        """Pages, tokens and rows of all ranks per second of training time, evaluations excluded. A collective."""
         seconds = max(self.record.seconds("train") - self._seconds_before, 1e-9)
+        pages, tokens = map(sum, zip(*ranks.gather((self.pages, int(self.tokens))), strict=True))
         return {
-            "pages_per_second": self.pages / seconds,
-            "tokens_per_second": int(self.tokens) / seconds,
+            "pages_per_second": pages / seconds,
+            "tokens_per_second": tokens / seconds,
             "samples_per_second": (self.record.samples_seen - self._rows_before) / seconds,
         }
 
@@ -143,12 +147,50 @@ class LogToRecord(TrainerCallback):
         self.record.log(kept, step=state.global_step)
 
 
+class EpochOfBatches(TrainerCallback):
+    """Tells the batches of several ranks which epoch a resumed run is in.
+
+    The library tells the sampler that it finds two wrappers deep, which it is not where batches are skipped as well.
+    """
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        dealt_out = getattr(kwargs["train_dataloader"].batch_sampler, "batch_sampler", None)
+        if isinstance(dealt_out, RankBatches):
+            dealt_out.set_epoch(int(state.epoch or 0))
+
+
+class MeasureTogether(TrainerCallback):
+    """Evaluates on all ranks when an evaluation is due, just before the library calls the evaluator.
+
+    The library calls it on rank 0 alone under DDP, and ours takes all ranks.
+    """
+
+    def __init__(self, evaluator: ModelEvaluator[Any]) -> None:
+        self.evaluator = evaluator
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        if args.eval_on_start:
+            self.evaluator.measure(kwargs["model"])
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        if control.should_evaluate:
+            self.evaluator.measure(kwargs["model"])
+
+    on_epoch_end = on_step_end
+
+
 class ProgressBar(TrainerCallback):
     """One bar over the steps, with the last loss and the last primary metric beside it."""
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         self.shown: dict[str, str] = {}
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="Train", unit="step")
+        self.bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            desc="Train",
+            unit="step",
+            disable=not state.is_world_process_zero,
+        )
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         self.bar.update(state.global_step - self.bar.n)

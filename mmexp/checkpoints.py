@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from transformers.trainer import TRAINER_STATE_NAME
 
 from mmexp.schema import ConfigError
+
+if TYPE_CHECKING:
+    from sentence_transformers.base.training_args import BaseTrainingArguments
+
+log = logging.getLogger(__name__)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -28,6 +35,30 @@ def global_batch_of(checkpoint: Path) -> int:
     """Rows of a batch over all ranks that wrote a checkpoint."""
     state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text())
     return int(state["train_batch_size"]) * world_size_of(checkpoint)
+
+
+def keep_global_batch(args: BaseTrainingArguments, folder: Path) -> None:
+    """Give every rank of a run that continues as many rows that all together have those of its batches before, however
+    many ranks there were.
+
+    Steps, schedule and samples then go on where they were. Raises `ConfigError` where the rows cannot be shared out.
+    """
+    checkpoint = newest_checkpoint(folder)
+    if checkpoint is None or world_size_of(checkpoint) == args.world_size:
+        return
+    rows, before = global_batch_of(checkpoint), world_size_of(checkpoint)
+    if rows % args.world_size:
+        possible = [str(n) for n in range(1, rows + 1) if rows % n == 0]
+        raise ConfigError(
+            f"the {rows} rows of a batch cannot be shared out to {args.world_size} processes: {checkpoint} was "
+            f"written by {before}. Continue with {', '.join(possible)} processes (launch.num_processes=...)."
+        )
+    args.per_device_train_batch_size = rows // args.world_size
+    log.warning(
+        "%s was written by %d processes, and there are %d now. Each takes %d rows in place of %d: batches and schedule "
+        "stay the same; sums are rounded in another order, and what is drawn at random in the model differs.",
+        *(checkpoint, before, args.world_size, args.per_device_train_batch_size, rows // before),
+    )
 
 
 def raise_if_disk_full(error: Exception, folder: Path) -> None:

@@ -13,6 +13,7 @@ from sentence_transformers.util import batch_to_device
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
+from mmexp import ranks
 from mmexp.data.cells import Cells
 from mmexp.workers import cores_beside
 
@@ -82,26 +83,43 @@ class Encoder:
     def forward(
         self, model: BaseModel, batches: Dataset, take: Callable[[dict[str, Any]], Output], title: str
     ) -> list[Output]:
-        """What `take` takes of the model's output, for every batch.
+        """What `take` takes of the model's output, for every batch, on every rank. Each rank passes its own through.
 
-        An item of `batches` is the model's input tensors for one batch; it is made in a worker.
+        An item of `batches` is the model's input tensors for one batch; it is made in a worker. Batches are those of
+        one process, so that outputs are the same bit by bit however many ranks there are.
         """
+        count = len(batches)  # type: ignore[arg-type]
         loader = DataLoader(
-            batches, batch_size=None, num_workers=self.num_workers, pin_memory=model.device.type == "cuda"
+            batches,
+            batch_size=None,
+            sampler=own_batches(count),
+            num_workers=self.num_workers,
+            pin_memory=model.device.type == "cuda",
         )
         was_training = model.training
         model.eval()
         try:
-            with torch.inference_mode(), self._autocast(model), cores_beside(self.num_workers):
-                return [
+            # Not in inference mode: parameters that an engine gathers for a forward would be of no use in training.
+            with torch.no_grad(), self._autocast(model), cores_beside(self.num_workers):
+                own = [
                     take(model(batch_to_device(features, model.device), task=features.get("task")))
-                    for features in tqdm(loader, desc=title, leave=False)
+                    for features in tqdm(loader, desc=title, leave=False, disable=not ranks.is_main())
                 ]
         finally:
             model.train(was_training)
+        return ranks.in_order(own[: len(ranks.dealt(count))], count)
 
     def _autocast(self, model: BaseModel) -> AbstractContextManager[Any]:
         return torch.autocast(model.device.type, torch.bfloat16) if self.bf16_autocast else nullcontext()
+
+
+def own_batches(count: int) -> list[int]:
+    """The batches that this rank passes through the model, at last one of another's where ranks have not equally many.
+
+    The forward pass of a model whose parameters are sharded takes all ranks: each has to make as many.
+    """
+    own, most = ranks.dealt(count), -(-count // ranks.world_size())
+    return [piece % count for piece in range(own.start, own.start + most * own.step, own.step)]
 
 
 def sentence_embeddings(output: dict[str, Any]) -> torch.Tensor:

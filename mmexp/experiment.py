@@ -27,6 +27,8 @@ from mmexp.schema import ConfigError, did_you_mean, register_components
 from mmexp.tracking import Tracking
 from mmexp.two_stage_settings import TwoStage
 
+# Engines that split the weights over the processes.
+SPLIT_WEIGHTS = ("zero3", "fsdp2")
 # What to type for each kind of model.
 CHOSEN_BY = {
     ModelKind.embedder: "embedder_arch=single_vector reranker_arch=none",
@@ -125,6 +127,7 @@ class Experiment:
         elif self.task is Task.train:
             self._check_kind()
             self._check_adapter()
+            self._check_engine()
             self.loss.check(self)
         self.tracking.check()
 
@@ -140,6 +143,14 @@ class Experiment:
                 f"model.quantization={quantization.value} cannot be with best_checkpoint or early_stopping_patience: "
                 "the library loads a checkpoint without its 4-bit weights. Use model.quantization=null (adapter=lora), "
                 "or none of these."
+            )
+
+    def _check_engine(self) -> None:
+        engine = self.launch.engine
+        if engine in SPLIT_WEIGHTS and self.adapter is not None and self.adapter.merge:
+            raise ConfigError(
+                f"adapter.merge=true cannot be with launch/accelerate={engine}: no process has the whole weights to work "
+                "the adapter into. Use adapter.merge=false, or launch/accelerate=zero2."
             )
 
     def _check_two_stage(self) -> None:

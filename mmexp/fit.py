@@ -10,7 +10,16 @@ from sentence_transformers.base.modules import Router
 from transformers import EarlyStoppingCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 
-from mmexp.callbacks import Announce, Counter, LogToRecord, Profile, ProgressBar, StopWhenAsked
+from mmexp.callbacks import (
+    Announce,
+    Counter,
+    EpochOfBatches,
+    LogToRecord,
+    MeasureTogether,
+    Profile,
+    ProgressBar,
+    StopWhenAsked,
+)
 from mmexp.checkpoints import newest_checkpoint, raise_if_disk_full
 from mmexp.rank_trainer import on_ranks
 from mmexp.schema import ConfigError
@@ -53,7 +62,7 @@ def fit(
     experiment = kind.experiment
     counter = Counter(model, sum(map(len, datasets.values())), record)
     callbacks = [Announce(model, datasets, evaluator), counter, LogToRecord(record, counter), ProgressBar()]
-    callbacks += [StopWhenAsked(record.interruption)]
+    callbacks += [EpochOfBatches(), MeasureTogether(evaluator), StopWhenAsked(record.interruption)]
     callbacks += optional_callbacks(experiment, record.run_dir)
     trainer = build_trainer(kind, args, model, loss, datasets, evaluator, callbacks)
     check_engine(trainer, experiment.launch.engine)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from mmexp import ranks
+
 PRIMARY_METRIC = "ndcg@10"
 CUTOFFS = {
     "accuracy": (1, 3, 5, 10),
@@ -21,6 +23,8 @@ MAX_RANK = max(k for cutoffs in CUTOFFS.values() for k in cutoffs)
 # One embedding for each input: vectors (count, dim), or for each input the vectors of its tokens (tokens, dim).
 Embeddings = torch.Tensor | list[torch.Tensor]
 Similarity = Callable[[Embeddings, Embeddings], torch.Tensor]
+# Queries that are scored at once: few, so that ranks share them, and the same however many ranks there are.
+QUERY_BLOCK = 64
 # Scores held at once while ranking: 64 Mi float32 values are 256 MiB.
 MAX_SCORES = 1 << 26
 
@@ -45,7 +49,7 @@ def rank(
     similarity: Similarity,
     depth: int = MAX_RANK,
 ) -> Ranking:
-    """Rank all documents for every query by exact search, ties by ascending document id.
+    """Rank all documents for every query by exact search, ties by ascending document id. A collective.
 
     Args:
         queries: (num_queries, dim), or for each (tokens, dim). documents: (num_documents, dim), or likewise.
@@ -56,19 +60,25 @@ def rank(
     depth = min(max(depth, MAX_RANK), len(documents))
     id_order = np.empty(len(documents), dtype=np.int64)
     id_order[np.argsort(np.array(document_ids, dtype=object), kind="stable")] = np.arange(len(documents))
-    top = np.empty((len(queries), depth), dtype=np.int64)
-    top_scores = np.empty((len(queries), depth), dtype=np.float32)
-    block = max(1, MAX_SCORES // len(documents))
-    for start in range(0, len(queries), block):
-        scores = similarity(queries[start : start + block], documents)
-        # Everything at or above the last rank's score is a candidate, so that ties at the cut are broken by id too.
-        thresholds = scores.topk(depth, dim=1).values[:, -1:]
-        candidates = (scores >= thresholds).numpy()
-        for offset, row in enumerate(scores.numpy()):
-            among = np.flatnonzero(candidates[offset])
-            best = among[np.lexsort((id_order[among], -row[among]))][:depth]
-            top[start + offset], top_scores[start + offset] = best, row[best]
-    return Ranking(top, top_scores)
+    size = min(QUERY_BLOCK, max(1, MAX_SCORES // len(documents)))
+
+    def best_of_block(block: int) -> Ranking:
+        return _best(similarity(queries[block * size : (block + 1) * size], documents), id_order, depth)
+
+    blocks = ranks.spread(-(-len(queries) // size), best_of_block)
+    return Ranking(np.concatenate([b.documents for b in blocks]), np.concatenate([b.scores for b in blocks]))
+
+
+def _best(scores: torch.Tensor, id_order: np.ndarray, depth: int) -> Ranking:
+    """The first `depth` documents by `scores` (queries, documents), ties by `id_order` (documents,)."""
+    # Everything at or above the last rank's score is a candidate, so that ties at the cut are broken by id too.
+    candidates = (scores >= scores.topk(depth, dim=1).values[:, -1:]).numpy()
+    top = np.empty((len(scores), depth), dtype=np.int64)
+    values = scores.numpy()
+    for query, row in enumerate(values):
+        among = np.flatnonzero(candidates[query])
+        top[query] = among[np.lexsort((id_order[among], -row[among]))][:depth]
+    return Ranking(top, np.take_along_axis(values, top, axis=1))
 
 
 def per_query_metrics(ranking: Ranking, relevant: Sequence[set[int]]) -> dict[str, np.ndarray]:

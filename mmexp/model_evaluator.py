@@ -50,13 +50,19 @@ class ModelEvaluator(BaseEvaluator, ABC, Generic[AReport]):
         self.encoder = encoder
         self.phase = phase
         self._last: tuple[str, AReport] | None = None
+        self._measured: AReport | None = None
+
+    def measure(self, model: Any) -> AReport:
+        """Evaluate in training, on all ranks. The next call, which may be on rank 0 alone, reports it."""
+        with self.phase("evaluation"):
+            self._measured = self.evaluate(model)
+        return self._measured
 
     def __call__(
         self, model: Any, output_path: str | None = None, epoch: int = -1, steps: int = -1
     ) -> dict[str, float]:
         """What the trainer reports and selects checkpoints by."""
-        with self.phase("evaluation"):
-            report = self.evaluate(model)
+        report, self._measured = self._measured or self.measure(model), None
         self.store_metrics_in_model_card_data(model, dict(report.full), epoch, steps)
         return self.flat(report)
 

@@ -1,4 +1,7 @@
-"""What models make of data, kept between runs: the members of a sweep share one baseline, and one teacher's labels."""
+"""What models make of data, kept between runs: the members of a sweep share one baseline, and one teacher's labels.
+
+Also those that start together: one of them computes, and the others wait for it.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 import xxhash
 
+from mmexp import ranks
 from mmexp.encode import Encoder
 from mmexp.models.facts import processor_parts
 from mmexp.run_files import whole_file
+from mmexp.turns import turn
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
@@ -41,25 +46,37 @@ class OutputCache:
     def find_or_compute(
         self, key: str, compute: Callable[[], dict[str, torch.Tensor]], what: str
     ) -> dict[str, torch.Tensor]:
-        """What is kept under `key`; computed, and kept, where there is nothing. The log says `what` was found."""
-        found = self.find(key)
-        if found is not None:
-            log.info("found %s in %s", what, self.file(key))
-            return found
-        computed = compute()
-        self.keep(key, computed)
-        return computed
+        """What is kept under `key`; computed, and kept, where there is nothing. The log says `what` was found.
 
-    def find(self, key: str) -> dict[str, torch.Tensor] | None:
+        A collective: rank 0 looks for the file and writes it, so that all ranks have the same, whatever they see of
+        its disk.
+        """
+        found = self._found(key)
+        if found is None:
+            with turn(self.file(key).with_suffix(".lock"), what):
+                found = self._found(key)  # of the run that had its turn before
+                if found is None:
+                    computed = compute()
+                    self._keep(key, computed)
+                    return computed
+        log.info("found %s in %s", what, self.file(key))
+        return found
+
+    def _found(self, key: str) -> dict[str, torch.Tensor] | None:
         from safetensors.torch import load_file
 
-        return load_file(self.file(key)) if self.file(key).exists() else None
+        is_kept = ranks.is_main() and self.file(key).exists()
+        return ranks.broadcast(load_file(self.file(key)) if is_kept else None)
 
-    def keep(self, key: str, tensors: dict[str, torch.Tensor]) -> None:
-        """Write whole or not at all, so that runs which start together never read half a file."""
+    def _keep(self, key: str, tensors: dict[str, torch.Tensor]) -> None:
+        """Write whole or not at all, by rank 0. When it is done, every rank may read the file."""
+        if ranks.is_main():
+            self._write(key, tensors)
+        ranks.broadcast(None)
+
+    def _write(self, key: str, tensors: dict[str, torch.Tensor]) -> None:
         from safetensors.torch import save_file
 
-        self.folder.mkdir(parents=True, exist_ok=True)
         with whole_file(self.file(key)) as stream:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, stream.name)
 

@@ -52,14 +52,14 @@ def end_together() -> None:
 
 
 def log_into(composition: Composition) -> None:
-    """The terminal and mmexp.log, by rank 0; warnings in the terminal, by the others."""
+    """The terminal and mmexp.log, by rank 0. What all ranks would log alike is not logged by the others."""
     rank = int(os.environ.get("RANK", "0"))
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
     if rank == 0:
         handlers.append(logging.FileHandler(composition.run_dir / "mmexp.log"))
     name = f"[rank {rank}] " if rank else ""
     logging.basicConfig(
-        level=logging.WARNING if rank else logging.INFO,
+        level=logging.ERROR if rank else logging.INFO,
         format=f"%(asctime)s %(levelname).1s {name}%(message)s",
         datefmt="%H:%M:%S",
         handlers=handlers,

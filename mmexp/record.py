@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import traceback
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -18,6 +17,7 @@ from typing import Any
 
 from accelerate import PartialState
 
+from mmexp import ranks
 from mmexp.composition import Composition, plain_config
 from mmexp.environment import environment, versions
 from mmexp.interruption import Interruption, Preempted
@@ -49,7 +49,7 @@ class Record:
         self.experiment = composition.experiment
         self.interruption = Interruption()
         self.samples_seen = 0
-        self._writes = os.environ.get("RANK", "0") == "0"
+        self._writes = ranks.is_main()
         self._overrides = composition.overrides
         self._result: dict[str, Any] = {"status": "failed"}
         self._trackio: TrackioView | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import torch
 from sentence_transformers.cross_encoder.evaluation import CrossEncoderRerankingEvaluator
 from torch.utils.data import Dataset
 
+from mmexp import ranks
 from mmexp.data.cells import Cells
 from mmexp.data.pairs import Judged, judged
 from mmexp.data.splits import Split
@@ -113,8 +115,8 @@ class RerankingEvaluator(ModelEvaluator[DirectionReport]):
             for name, drawn in self.candidates.items()
         }
         per_query = {
-            name: [self._of_query(c, s) for c, s in zip(self.candidates[name], by_query, strict=True)]
-            for name, by_query in scores.items()
+            name: ranks.spread(len(drawn), partial(self._of_query, drawn, scores[name]))
+            for name, drawn in self.candidates.items()
         }
         metrics = {
             name: {metric: float(np.mean([query[metric] for query in queries])) for metric in queries[0]}
@@ -122,9 +124,9 @@ class RerankingEvaluator(ModelEvaluator[DirectionReport]):
         }
         return DirectionReport(metrics, per_query, scores)
 
-    def _of_query(self, candidates: Candidates, scores: np.ndarray) -> Metrics:
-        is_relevant = [int(n < candidates.num_positives) for n in range(len(scores))]
-        mrr, ndcg, average_precision = self._metrics_of(is_relevant, scores)
+    def _of_query(self, candidates: list[Candidates], scores: list[np.ndarray], query: int) -> Metrics:
+        is_relevant = [int(n < candidates[query].num_positives) for n in range(len(scores[query]))]
+        mrr, ndcg, average_precision = self._metrics_of(is_relevant, scores[query])
         return {"ndcg@10": float(ndcg), "mrr@10": float(mrr), "map": float(average_precision)}
 
     def write(self, report: DirectionReport, file: Path) -> None:

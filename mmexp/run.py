@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import set_seed
 
+from mmexp import ranks
 from mmexp.arguments import check_batch_size, training_arguments
 from mmexp.encode import Encoder
 from mmexp.evaluate import DimReport
@@ -86,15 +87,16 @@ def run(composition: Composition) -> float:
             after = evaluator.evaluate(model)
         leave(record, evaluator, after, "final")
         save_model(model, run_dir / "model", experiment.dims.truncate_dim)
-        plot({"baseline": before, "final": after}, run_dir)
-        metric = record.finish(before, after, throughput, peak_memory_bytes())
-        push_model(run_dir / "model", experiment.hub)
-        return metric
+        if ranks.is_main():
+            plot({"baseline": before, "final": after}, run_dir)
+            push_model(run_dir / "model", experiment.hub)
+        return record.finish(before, after, throughput, peak_memory_bytes())
 
 
 def leave(record: Record, evaluator: ModelEvaluator[Any], report: Report, stage: str) -> None:
     """Leave one evaluation in the run folder and the dashboard."""
-    evaluator.write(report, record.run_dir / "per_query" / f"{stage}.parquet")
+    if ranks.is_main():
+        evaluator.write(report, record.run_dir / "per_query" / f"{stage}.parquet")
     if stage == "baseline":
         record.log({f"eval/{name}": value for name, value in evaluator.flat(report).items()}, step=0)
     if isinstance(report, DimReport):

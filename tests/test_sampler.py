@@ -8,6 +8,7 @@ from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
 from mmexp.data.cells import Cells, Values
 from mmexp.data.pairs import training_examples
 from mmexp.data.splits import Row, Split
+from mmexp.rank_batches import RankBatches
 from mmexp.sampler import NoDuplicateIds
 
 
@@ -102,3 +103,48 @@ def test_a_query_that_is_asked_twice_is_never_twice_in_a_batch():
     for batch in sampler(rows, 128, 16):
         queries = [rows[n].query for n in batch]
         assert len(queries) == len(set(queries))
+
+
+@pytest.mark.parametrize("num_ranks", [2, 4, 6])
+@pytest.mark.parametrize("num_rows", [203, 96])
+def test_every_batch_can_be_dealt_out_and_fewer_rows_than_ranks_are_left_out(num_ranks, num_rows):
+    rows = shared_pages(num_rows, 150)
+    batches = sampler(rows, 150, 24, num_ranks=num_ranks, num_epochs=3)
+    lengths = set()
+    for epoch in range(3):
+        batches.set_epoch(epoch)
+        drawn = list(batches)
+        lengths.add(len(drawn))
+        for batch in drawn:
+            pages = [page for n in batch for page in (rows[n].positive, *rows[n].negatives)]
+            assert len(pages) == len(set(pages))
+            assert len(batch) % num_ranks == 0
+        seen = [n for batch in drawn for n in batch]
+        assert len(seen) == len(set(seen)) == num_rows - num_rows % num_ranks
+    assert lengths == {len(batches)}
+
+
+@pytest.mark.parametrize("num_hubs", [7, 30])
+def test_a_page_that_more_rows_have_than_there_are_batches_makes_more_batches(num_hubs):
+    """Seven of four batches' rows, or more than half of all, have the same positive."""
+    rows = [Row(n, 0 if n < num_hubs else n, []) for n in range(64)]
+    drawn = list(sampler(rows, 64, 16, num_ranks=2))
+    assert all(sum(n < num_hubs for n in batch) <= 1 for batch in drawn)
+    assert sorted(n for batch in drawn for n in batch) == list(range(64))
+    assert len(drawn) >= num_hubs
+
+
+def test_what_no_batches_can_hold_is_left_out_and_said(caplog):
+    rows = [Row(n, 0 if n < 40 else n, []) for n in range(64)]  # 24 others: as many batches of two at most
+    drawn = list(sampler(rows, 64, 16, num_ranks=2))
+    assert all(len(batch) == 2 for batch in drawn)
+    assert len(drawn) == 24
+    assert "leaves out 16 of 64 rows, which cannot be dealt out to 2 processes" in caplog.text
+
+
+def test_two_ranks_have_the_batches_of_one_with_twice_the_rows():
+    rows = shared_pages(128, 4000)
+    one, two = sampler(rows, 4000, 32), RankBatches(sampler(rows, 4000, 32, num_ranks=2), 2)
+    parts = list(two)
+    assert len(two) == len(parts) == 8
+    assert [first + second for first, second in zip(parts[::2], parts[1::2], strict=True)] == list(one)

@@ -110,7 +110,10 @@ def classification_heads(transformer: PreTrainedModel) -> list[str]:
 
 def keep_weights(transformer: PreTrainedModel, folder: Path) -> None:
     """Save the weights in `folder` where their checkpoint, made on the spot, is gone: adapters name it."""
+    from accelerate import PartialState
+
     checkpoint = Path(transformer.name_or_path or "")
     if checkpoint.is_absolute() and not checkpoint.exists():
-        transformer.save_pretrained(folder)
+        transformer.save_pretrained(folder)  # by rank 0
+        PartialState().wait_for_everyone()
         transformer.name_or_path = str(folder)

@@ -141,22 +141,34 @@ def tokens_per_page(model: BaseModel) -> int:
 
 
 def weights_checksum(model: torch.nn.Module) -> str:
-    """16 hexadecimal digits over every parameter and buffer, bit for bit: equal weights, equal checksum.
+    """16 hexadecimal digits over every parameter and buffer, bit for bit: equal weights, equal checksum, on every rank.
 
-    Integer arithmetic that wraps, so neither the device nor the order of a reduction changes it; it runs at the
-    speed of the memory that holds the weights.
+    A collective. Where an engine has sharded the parameters, it is over what each rank has of them. Integer arithmetic
+    that wraps, so neither the device nor the order of a reduction changes it; it runs at the speed of the memory that
+    holds the weights.
     """
     import torch
     import xxhash
 
+    from mmexp import ranks
+
     digest = xxhash.xxh3_64()
     integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    for name, tensor in model.state_dict().items():
-        flat = tensor.detach().contiguous().view(-1)
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        flat = own_part(tensor).contiguous().view(-1)
         bits = flat.view(integers[flat.element_size()]) if flat.is_floating_point() else flat
         total = 0
         for chunk in bits.split(1 << 24):
             weights = torch.arange(1, 2 * len(chunk), 2, device=chunk.device, dtype=torch.int64)
             total = (total * 31 + int((chunk.to(torch.int64) * weights).sum())) % (1 << 64)
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} {total}\n".encode())
-    return digest.hexdigest()
+    of_ranks = ranks.gather(digest.hexdigest())
+    return of_ranks[0] if len(set(of_ranks)) == 1 else xxhash.xxh3_64_hexdigest("".join(of_ranks).encode())
+
+
+def own_part(tensor: torch.Tensor) -> torch.Tensor:
+    """What this rank has of a parameter or buffer: all of it, or a part where ZeRO-3 or FSDP2 has sharded it."""
+    from torch.distributed.tensor import DTensor
+
+    own = tensor.to_local() if isinstance(tensor, DTensor) else getattr(tensor, "ds_tensor", tensor)
+    return own.detach()
