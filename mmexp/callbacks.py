@@ -73,8 +73,8 @@ def pages_per_row(dataset: Dataset) -> int:
 class Counter(TrainerCallback):
     """Counts the rows, pages (images, videos, recordings) and tokens that all ranks pass through the model in training.
 
-    Pages and tokens are counted on the way into the model, on its own device and without waiting for it. GradCache's
-    first pass, which has no gradients, has the same inputs and is not counted again.
+    Pages and tokens are counted on the way into the model, on its own device and without waiting for it. What is
+    computed a second time, within the backward pass, is not counted again.
     """
 
     def __init__(self, model: BaseModel, num_rows: int, record: Record) -> None:
@@ -101,7 +101,7 @@ class Counter(TrainerCallback):
         return round((state.epoch or 0) * self.num_rows)
 
     def _count(self, module: torch.nn.Module, inputs: tuple[dict[str, Any]]) -> None:
-        if not (torch.is_grad_enabled() and module.training):
+        if not module.training or torch._C._current_graph_task_id() != -1:
             return
         features = inputs[0]
         self.tokens += tokens_of_each(features, self.patch_size).sum()

@@ -149,7 +149,7 @@ class Experiment:
         engine = self.launch.engine
         if engine in SPLIT_WEIGHTS and self.adapter is not None and self.adapter.merge:
             raise ConfigError(
-                f"adapter.merge=true cannot be with launch/accelerate={engine}: no process has the whole weights to work "
+                f"adapter.merge=true cannot be with launch/accelerate={engine}: no process has whole weights to work "
                 "the adapter into. Use adapter.merge=false, or launch/accelerate=zero2."
             )
 

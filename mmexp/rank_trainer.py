@@ -15,6 +15,7 @@ from transformers.integrations.deepspeed import deepspeed_load_checkpoint
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from mmexp.checkpoints import world_size_of
+from mmexp.ddp import wait_for_all_weights
 from mmexp.sharding import whole_weights
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class TrainsOnRanks(Base):
         weights, with an optimizer that begins anew."""
         # accelerate would take the library's Normalize, which has no weights, for a layer to split.
         self.model.base_model_prefix = "has_no_final_norm"  # type: ignore[assignment]
+        wait_for_all_weights(self)
         elsewhere = resume_from_checkpoint is not None and (
             world_size_of(Path(resume_from_checkpoint)) != self.args.world_size and self.is_deepspeed_enabled
         )

@@ -108,6 +108,9 @@ class Loss(ABC):
                 f"data.num_negatives={self.max_negatives}, or a loss that takes any number (loss=cached_mnrl)."
             )
 
+    def check_distributed(self, engine: str | None) -> None:  # noqa: B027  most losses run with every engine
+        """Raise `ConfigError` for an engine that the loss cannot run with: ddp, zero1, zero2, zero3, fsdp2, or none."""
+
     def check_labels(self, train: Split) -> None:
         """Raise `ConfigError` for the first label of the data that is not 0 or 1, where the loss takes only those."""
         for row in train.rows if self.label is Label.binary else []:
@@ -119,6 +122,16 @@ class Loss(ABC):
                     "scores (loss=cosent)."
                 )
 
+
+def several_processes() -> bool:
+    """Whether negatives are to be gathered from the batches of other processes."""
+    from sentence_transformers.util.distributed import get_world_size
+
+    return get_world_size() > 1
+
+
+# Engines that take one backward pass for each batch, where the library's cached losses have several.
+TAKES_ONE_BACKWARD = ("zero2", "zero3")
 
 # What to type for each kind of model.
 TAKES_LABEL = {

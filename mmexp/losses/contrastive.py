@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
 from mmexp.data.pairs import Rows
-from mmexp.losses import EmbedderLoss, Label
+from mmexp.losses import EmbedderLoss, Label, several_processes
 from mmexp.schema import schema
 
 if TYPE_CHECKING:
@@ -56,5 +56,8 @@ class OnlineContrastive(LabelledPairs):
     def build(self, model: SentenceTransformer) -> nn.Module:
         from sentence_transformers.sentence_transformer.losses import OnlineContrastiveLoss, SiameseDistanceMetric
 
+        from mmexp.gathered import GatheredOnlineContrastiveLoss
+
         metric = getattr(SiameseDistanceMetric, self.distance.value)
-        return OnlineContrastiveLoss(model, distance_metric=metric, margin=self.margin)
+        loss_class = GatheredOnlineContrastiveLoss if several_processes() else OnlineContrastiveLoss
+        return loss_class(model, distance_metric=metric, margin=self.margin)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from mmexp.data.pairs import Rows
-from mmexp.losses import EmbedderLoss, Label
+from mmexp.losses import EmbedderLoss, Label, several_processes
 from mmexp.schema import schema
 
 if TYPE_CHECKING:
@@ -28,4 +28,7 @@ class CoSent(EmbedderLoss):
     def build(self, model: SentenceTransformer) -> nn.Module:
         from sentence_transformers.sentence_transformer.losses import CoSENTLoss
 
-        return CoSENTLoss(model, scale=self.scale)
+        from mmexp.gathered import GatheredCoSENTLoss
+
+        loss_class = GatheredCoSENTLoss if several_processes() else CoSENTLoss
+        return loss_class(model, scale=self.scale)

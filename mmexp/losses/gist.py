@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from omegaconf import MISSING
 
-from mmexp.losses import EmbedderLoss
-from mmexp.losses.mnrl import MiniBatches
+from mmexp.losses import EmbedderLoss, several_processes
+from mmexp.losses.mini_batches import MiniBatches, Recompute
 from mmexp.losses.taught import Taught
 from mmexp.models import Model
-from mmexp.schema import schema
+from mmexp.schema import ConfigError, schema
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -65,6 +65,7 @@ class Guided(Taught, EmbedderLoss):
             "margin": self.margin,
             "contrast_anchors": self.contrast_anchors,
             "contrast_positives": self.contrast_positives,
+            "gather_across_devices": several_processes(),
         }
 
 
@@ -82,9 +83,17 @@ class Gist(Guided):
 @schema("loss", "cached_gist")
 @dataclass
 class CachedGist(MiniBatches, Guided):
-    """The same loss and gradients as `gist`, with one mini-batch in memory at a time (GradCache)."""
+    """The same loss and gradients as `gist`, with one mini-batch in memory at a time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.recompute is Recompute.gradcache:
+            raise ConfigError(
+                "loss.recompute=gradcache is the library's cached loss, which embeds every batch with the guide too, "
+                "and the guide's embeddings come with the data. Use loss.recompute=checkpoint."
+            )
 
     def build(self, model: SentenceTransformer) -> nn.Module:
-        from mmexp.guided import CachedGuidedLoss
+        from mmexp.guided import GuidedLoss
 
-        return CachedGuidedLoss(model, self.options(), **self.mini_batches(model))
+        return self.in_mini_batches(model, GuidedLoss(model, **self.options()))

@@ -6,18 +6,15 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from mmexp.losses import EmbedderLoss
+from mmexp.losses import EmbedderLoss, several_processes
+from mmexp.losses.mini_batches import MiniBatches, Recompute
 from mmexp.schema import ConfigError, schema
 
 if TYPE_CHECKING:
-    from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+    from sentence_transformers import SentenceTransformer
     from torch import nn
 
     from mmexp.experiment import Experiment
-
-
-# Rows of the score matrix that a cached loss computes at a time where inputs are cut by tokens: embeddings are small.
-LOSS_ROWS = 1024
 
 
 class Interaction(Enum):
@@ -97,30 +94,8 @@ class InBatchNegatives(EmbedderLoss):
             "partition_mode": self.partition_mode.value,
             "hardness_mode": None if self.hardness_mode is None else self.hardness_mode.value,
             "hardness_strength": self.hardness_strength,
+            "gather_across_devices": several_processes(),
         }
-
-
-@dataclass
-class MiniBatches:
-    """How a cached loss cuts a batch: one mini-batch is in memory at a time (GradCache)."""
-
-    mini_batch_num_tokens: int = 4096
-    """Tokens of a mini-batch: as many inputs as fit, at least one. Bounds the memory whatever the batch size is;
-    more is faster while it fits, and fastest where the whole batch fits, which is then embedded once instead of twice.
-    Used where mini_batch_size is null."""
-
-    mini_batch_size: int | None = None
-    """Inputs of a mini-batch, whatever their length; 1 in the published recipe. null: cut by mini_batch_num_tokens."""
-
-    def mini_batches(self, model: SentenceTransformer | MultiVectorEncoder) -> dict[str, Any]:
-        """The library's arguments. Raises `ConfigError` for a model whose inputs it cannot cut."""
-        from sentence_transformers.base.losses.gradcache import has_static_embedding_input
-
-        if has_static_embedding_input(model):
-            raise ConfigError("cached losses cannot cut the inputs of static embeddings. Use loss=mnrl or loss=gist.")
-        if self.mini_batch_size is not None:
-            return {"mini_batch_size": self.mini_batch_size}
-        return {"mini_batch_num_tokens": self.mini_batch_num_tokens, "mini_batch_size": LOSS_ROWS}
 
 
 @schema("loss", "mnrl")
@@ -137,9 +112,12 @@ class Mnrl(InBatchNegatives):
 @schema("loss", "cached_mnrl")
 @dataclass
 class CachedMnrl(MiniBatches, InBatchNegatives):
-    """The same loss and gradients as `mnrl`, with one mini-batch in memory at a time (GradCache)."""
+    """The same loss and gradients as `mnrl`, with one mini-batch in memory at a time."""
 
     def build(self, model: SentenceTransformer) -> nn.Module:
-        from mmexp.gradient_cache import CachedMnrlOnceIfItFits
+        from sentence_transformers.sentence_transformer import losses
 
-        return CachedMnrlOnceIfItFits(model, **self.options(), **self.mini_batches(model))
+        if self.recompute is Recompute.gradcache:
+            options = self.options() | self.mini_batches(model)
+            return losses.CachedMultipleNegativesRankingLoss(model, **options)
+        return self.in_mini_batches(model, losses.MultipleNegativesRankingLoss(model, **self.options()))

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmexp.losses import MultiVectorLoss
-from mmexp.losses.mnrl import MiniBatches
+from mmexp.losses import MultiVectorLoss, several_processes
+from mmexp.losses.mini_batches import MiniBatches, Recompute
 from mmexp.schema import ConfigError, schema
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class MaxSimLoss(MultiVectorLoss):
             "scale": self.scale,
             "similarity_fct": scores_of(model),
             "score_mini_batch_size": self.score_mini_batch_size,
+            "gather_across_devices": several_processes(),
         }
 
 
@@ -61,9 +62,13 @@ class MultiVectorMnrl(MaxSimLoss):
 @schema("loss", "multi_vector_cached_mnrl")
 @dataclass
 class MultiVectorCachedMnrl(MiniBatches, MaxSimLoss):
-    """The same loss and gradients as `multi_vector_mnrl`, with one mini-batch in memory at a time (GradCache)."""
+    """The same loss and gradients as `multi_vector_mnrl`, with one mini-batch in memory at a time."""
 
     def build(self, model: MultiVectorEncoder) -> nn.Module:
-        from mmexp.multi_vector_gradient_cache import MultiVectorOnceIfItFits
+        from sentence_transformers.multi_vector_encoder import losses
 
-        return MultiVectorOnceIfItFits(model, **self.options(model), **self.mini_batches(model))
+        if self.recompute is Recompute.gradcache:
+            options = self.options(model) | self.mini_batches(model)
+            return losses.CachedMultiVectorMultipleNegativesRankingLoss(model, **options)
+        loss = losses.MultiVectorMultipleNegativesRankingLoss(model, **self.options(model))
+        return self.in_mini_batches(model, loss)

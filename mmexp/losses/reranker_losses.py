@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from mmexp.data.pairs import Rows
-from mmexp.losses import Label, RerankerLoss
-from mmexp.schema import schema
+from mmexp.losses import TAKES_ONE_BACKWARD, Label, RerankerLoss
+from mmexp.schema import ConfigError, schema
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -35,7 +35,7 @@ class BinaryCrossEntropy(RerankerLoss):
 
 @dataclass
 class InBatchNegatives(RerankerLoss):
-    """The positive against its negatives and other rows' documents, drawn from the batch."""
+    """The positive against its negatives and other rows' documents, drawn from the batch of the same process."""
 
     min_negatives: ClassVar[int] = 0
 
@@ -64,6 +64,13 @@ class RerankerCachedMnrl(InBatchNegatives):
 
     mini_batch_size: int = 16
     """Pairs of a mini-batch."""
+
+    def check_distributed(self, engine: str | None) -> None:
+        if engine in TAKES_ONE_BACKWARD:
+            raise ConfigError(
+                f"loss=reranker_cached_mnrl has a backward pass for every mini-batch, and launch/accelerate={engine} "
+                "takes one for each batch. Use loss=reranker_mnrl, or launch/accelerate=zero1."
+            )
 
     def build(self, model: CrossEncoder) -> nn.Module:
         from sentence_transformers.cross_encoder.losses import CachedMultipleNegativesRankingLoss

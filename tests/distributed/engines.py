@@ -49,7 +49,7 @@ FSDP2 = {
     "ACCELERATE_TORCH_DEVICE": "cpu",
     "FSDP_VERSION": "2",
     "FSDP_RESHARD_AFTER_FORWARD": "true",
-    "FSDP_AUTO_WRAP_POLICY": "NO_WRAP",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
     "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
     "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
 }
@@ -58,8 +58,5 @@ FSDP2 = {
 def _turn_on_fsdp2() -> None:
     """accelerate has FSDP for accelerators only: it is told that these processes are some."""
     from accelerate.state import DistributedType, PartialState
-    from accelerate.utils import fsdp_utils
 
     PartialState._prepare_backend = lambda self, *args, **kwargs: ("gloo", DistributedType.MULTI_GPU)
-    # It takes the library's Normalize, which has no weights and cannot be wrapped, for a layer that has.
-    fsdp_utils._find_final_norm = lambda model: None

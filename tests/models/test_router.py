@@ -104,7 +104,7 @@ def test_pixel_bounds_reach_the_encoder_that_takes_them(minilm, qwen, siglip):
 def test_a_router_trains_every_encoder_and_a_saved_one_trains_on(
     routing, minilm, siglip, qwen, vdr_columns, tmp_path, monkeypatch
 ):
-    """With one-input mini-batches: also through GradCache."""
+    """With mini-batches of one input."""
     steps = []
     monkeypatch.setattr("mmexp.run.save_model", _save_and_remember(steps))
     tiny.static(tmp_path / "static")
@@ -119,9 +119,9 @@ def test_a_router_trains_every_encoder_and_a_saved_one_trains_on(
     common = ["+experiment=vdr_2b", *data, *QUICK, "trainer.bf16=false", "tracking=none", "tracking.grid=null"]
     common += ["trainer.dataloader_num_workers=1", "trainer.learning_rate=1e-2"]
     if routing == "static":
-        with pytest.raises(ConfigError, match=r"cannot cut the inputs of static embeddings\. Use loss=mnrl"):
-            run_in(tmp_path / "cached", *common, *router)
-    common += ["loss=mnrl"] if routing == "static" else ["loss.mini_batch_num_tokens=1"]
+        with pytest.raises(ConfigError, match=r"cannot cut the inputs of static embeddings\. Use loss\.recompute="):
+            run_in(tmp_path / "cached", *common, *router, "loss.recompute=gradcache")
+    common += ["loss.mini_batch_num_tokens=1"]
     first = run_in(tmp_path / "first", *common, *router)
     assert first["model"]["modules"][0].startswith("Router(")
     assert first["throughput"]["pages_per_second"] > 0
