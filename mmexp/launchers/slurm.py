@@ -48,7 +48,7 @@ class Slurm(Launcher):
 
     nodes: int = 1
     gpus_per_node: int = 1
-    """0: the processes compute on CPUs. A kind of GPU: launch.extra=[--gres=gpu:h200:8]."""
+    """0: the processes compute on CPUs. A kind of GPU: "launch.extra=['--gres=gpu:h200:8']"."""
 
     processes_per_node: int | None = None
     """null: one for each GPU; one without."""
@@ -110,6 +110,10 @@ class Slurm(Launcher):
                 raise ConfigError(f"launch.extra has {option!r}, which is no option of sbatch, such as --exclusive.")
             if said_by := SAID_BY.get(option.partition("=")[0].split()[0]):
                 raise ConfigError(f"launch.extra has {option}, which is what {said_by} says. Use that.")
+
+    @property
+    def engine(self) -> str:
+        return self.accelerate.kind
 
     @property
     def num_processes(self) -> int:
@@ -176,7 +180,7 @@ class Slurm(Launcher):
             raise ConfigError(
                 f"launch.gpus_per_node={self.gpus_per_node}, and the driver of this node shows {num_gpus} ("
                 f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES')}). Leave the node out with "
-                f"launch.extra=[--exclude={os.environ.get('SLURMD_NODENAME')}], or use launch.gpus_per_node=0 (CPUs)."
+                f"launch.extra=['--exclude={os.environ.get('SLURMD_NODENAME')}'], or use launch.gpus_per_node=0 (CPUs)."
             )
         command = accelerate_launch(
             self.accelerate, composition, self.num_processes, has_gpus=self.gpus_per_node > 0, machine=machine

@@ -6,6 +6,7 @@ so that the script requeues the job.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -13,13 +14,14 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mmexp.__main__ import complain
 from mmexp.composition import thaw
 from mmexp.interruption import SIGNALS
 from mmexp.launchers.accelerate_launch import Machine
 from mmexp.processes import STOPPED, Child, settle
+from mmexp.run_files import write_whole
 from mmexp.schema import ConfigError
 from mmexp.slurm.failures import Failures
 
@@ -36,10 +38,7 @@ def main() -> None:
         launch: Slurm = composition.experiment.launch  # type: ignore[assignment]
         command = launch.command_on(machine, composition)
     except ConfigError as error:
-        words = f"node {socket.gethostname()}: {error}"
-        if Path(run_dir).is_dir():
-            failures.add(machine.rank, failure_of(machine, "ConfigError", words))
-        complain(words)
+        refuse(Path(run_dir), failures, failure_of(machine, "ConfigError", f"node {socket.gethostname()}: {error}"))
     os.chdir(composition.working_directory)
     supervisor = Supervisor(Child(command, composition), failures, launch.signal_seconds)
     code, failure = supervisor.wait(machine)
@@ -49,6 +48,15 @@ def main() -> None:
         settle(composition, 1, first)  # the last node that ends has seen all
         code = 1
     sys.exit(code)
+
+
+def refuse(run_dir: Path, failures: Failures, failure: dict[str, Any]) -> NoReturn:
+    """Say what keeps this node from starting: in result.json too, where it sees the run folder."""
+    if run_dir.is_dir():
+        failures.add(failure["rank"], failure)
+        error = {key: failure[key] for key in ("type", "message", "traceback", "rank")}
+        write_whole(run_dir / "result.json", json.dumps({"status": "failed", "error": error}, indent=2))
+    complain(failure["message"])
 
 
 def this_machine(main_address: str) -> Machine:

@@ -26,7 +26,7 @@ from tests.test_run import ROOT, SMALL, assert_losses_equal, experiment_of, loss
 pytestmark = pytest.mark.slurm
 
 TINY = [
-    *("+experiment=vdr_tiny", *SMALL, "dims=halves", "data.num_train_pages=60", "data.num_eval_pages=20"),
+    *("+experiment=vdr_tiny", *SMALL, "dims=none", "data.num_train_pages=60", "data.num_eval_pages=20"),
     *("trainer.per_device_train_batch_size=4", "trainer.logging_steps=1", "trainer.max_steps=6"),
     *("trainer.eval_strategy=no", "trainer.save_strategy=no"),
 ]
@@ -114,18 +114,14 @@ def of_a_minute(cluster, faulty, tmp_path_factory) -> Job:
         return submit(compose(folder, *one_minute, fault=with_fault(faulty, fault="pause", rank=-1, call=3)))
 
 
-def test_two_nodes_equal_two_processes_of_one(of_a_minute, tmp_path):
+def test_a_job_on_two_nodes_equals_the_run_in_process_on_their_whole_batch(of_a_minute, tmp_path):
     composition = compose(tmp_path / "slurm", "launch.nodes=2")
     job = submit(composition)
+    expected = run_in(tmp_path / "here", *TINY, "trainer.per_device_train_batch_size=8")
     result = result_of(job)
     assert_finished(result, job)
-    here = [*TINY, "launch=accelerate", "launch.num_processes=2"]
-    run_dir = tmp_path / "here" / "run"
-    run_dir.mkdir(parents=True)
-    experiment = experiment_of(tmp_path / "here", *here)
-    experiment.launch.launch(freeze(experiment, run_dir, here))
-    assert_losses_equal(composition.run_dir, losses_of(run_dir), num_logged=6)
-    assert result["final"] == pytest.approx(json.loads((run_dir / "result.json").read_text())["final"], abs=1e-6)
+    assert_losses_equal(composition.run_dir, losses_of(tmp_path / "here" / "run"), num_logged=6)
+    assert result["final"] == pytest.approx(expected["final"], abs=1e-6)
 
 
 def test_what_fails_first_on_any_node_is_what_a_job_fails_with(cluster, faulty, tmp_path):
@@ -191,8 +187,8 @@ def test_a_job_that_reaches_its_time_limit_is_requeued_and_goes_on(of_a_minute, 
 def assert_resumed_equals_uninterrupted(job: Job, folder: Path) -> None:
     result = result_of(job)
     assert_finished(result, job)
-    assert restarts_of(job) == 1
-    assert result["num_resumes"] == 1
+    assert restarts_of(job) >= 1  # the time limit may come again
+    assert result["num_resumes"] >= 1
     assert steps_of(job) == [1, 2, 3, 4, 5, 6]
     expected = run_in(folder / "here", *TINY)
     assert_losses_equal(job.run_dir, losses_of(folder / "here" / "run"), num_logged=6)
@@ -239,7 +235,10 @@ def test_a_job_that_leaves_no_result_is_lost_with_what_it_printed(cluster, tmp_p
     ("override", "words"),
     [
         ("launch.partition=nowhere", r"sbatch says: .*invalid partition specified: nowhere"),
-        ("launch.nodes=3", r"sbatch says: .*Node count specification invalid|.*Requested node configuration"),
+        (
+            "launch.memory=10T",
+            r"sbatch says: .*(Memory specification|Requested node configuration)",
+        ),
     ],
 )
 def test_a_job_that_slurm_rejects_is_refused_in_its_words(cluster, tmp_path, override, words):
