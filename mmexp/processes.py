@@ -41,7 +41,7 @@ class Child:
             stderr=subprocess.STDOUT if output else None,
             # A terminal's Ctrl-C is for the parent, which asks its children to stop in its own way.
             start_new_session=True,
-            preexec_fn=_begin,
+            preexec_fn=before_listening,
         )
 
     def _arguments(self, command: Command) -> list[str]:
@@ -112,7 +112,7 @@ def settle(composition: Composition, code: int, failure: dict[str, Any] | None) 
     return result
 
 
-def _begin() -> None:
+def before_listening() -> None:
     """What a child does before it is a run: between its start and its first handler lie seconds of imports."""
     die_with_parent()
     hold_back()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,7 +89,7 @@ def wait_for(jobs: Sequence[Job], seconds: float) -> list[dict[str, Any]]:
         going_on = sorted({job.job_id.partition("_")[0] for job in jobs if job.job_id not in progress.results})
         folder = jobs[0].run_dir if len(jobs) == 1 else jobs[0].run_dir.parent
         print(f"The jobs go on. See them: python -m mmexp.slurm {folder}. Cancel them: scancel {' '.join(going_on)}")
-        raise
+        sys.exit(130)
 
 
 def last_row(run_dir: Path) -> tuple[str, str]:
