@@ -14,7 +14,9 @@ from pathlib import Path
 
 from mmexp.processes import die_with_parent
 
-NODES = ("node1", "node2")
+# How each node finds the processes of a job: all descendants get a job's signals, or, as on most real clusters, the
+# task alone.
+NODES = {"node1": "linuxproc", "node2": "pgid"}
 GPUS = 2
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "srun")
 SEARCH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
@@ -35,7 +37,7 @@ SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmdParameters=config_overrides
-ProctrackType=proctrack/linuxproc
+ProctrackType=proctrack/{{tracking}}
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
@@ -51,6 +53,7 @@ KillWait=5
 DefMemPerCPU=512
 MailProg=/bin/true
 GresTypes=gpu
+DebugFlags=NO_CONF_HASH
 NodeName={nodes[0]} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=8 RealMemory=65536 Gres=gpu:{gpus}
 NodeName={nodes[1]} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=8 RealMemory=65536 Gres=gpu:{gpus}
 PartitionName=main Nodes=ALL Default=YES PriorityTier=1 PreemptMode=OFF
@@ -82,7 +85,7 @@ class Cluster:
         self._until(socket_file.exists)
         self._start("slurmctld", "-D", "-c")
         for node in NODES:
-            self._start("slurmd", "-D", "-N", node)
+            self._start("slurmd", "-D", "-N", node, "-f", str(self.folder / f"{node}.conf"))
         self._until(lambda: self.idle_nodes() == set(NODES))
         return self
 
@@ -121,10 +124,12 @@ class Cluster:
             folder=self.folder,
             ports=free_ports(1 + len(NODES)),
             first_job_id=1 + secrets.randbelow(9000),  # where runs meet depends on it; clusters share a machine
-            nodes=NODES,
+            nodes=[*NODES],
             gpus=GPUS,
         )
-        (self.folder / "slurm.conf").write_text(conf)
+        (self.folder / "slurm.conf").write_text(conf.format(tracking="linuxproc"))
+        for node, tracking in NODES.items():
+            (self.folder / f"{node}.conf").write_text(conf.format(tracking=tracking))
 
     def _start(self, program: str, *arguments: str) -> None:
         with (self.folder / f"{program}-{len(self._daemons)}.log").open("wb") as log:

@@ -21,6 +21,7 @@ from mmexp.slurm.jobs import Job, job_of, refuse_while_queued
 from mmexp.slurm.progress import wait_for
 from mmexp.user_modules import import_modules_of
 from tests.launching.faulty_loss import config_dir
+from tests.slurm.cluster import NODES
 from tests.test_run import ROOT, SMALL, assert_losses_equal, experiment_of, losses_of, run_in
 
 pytestmark = pytest.mark.slurm
@@ -103,18 +104,7 @@ def test_a_job_equals_the_run_in_process(cluster, tmp_path):
     assert result["baseline"] == pytest.approx(expected["baseline"], abs=1e-6)
 
 
-@pytest.fixture(scope="module")
-def of_a_minute(cluster, faulty, tmp_path_factory) -> Job:
-    """A job that waits, in the middle of training, for the end of its time limit. Submitted before all others."""
-    folder = tmp_path_factory.mktemp("minute")
-    one_minute = ["launch.time=1", "launch.signal_seconds=15", "launch.extra=['--gres=gpu:1','--nodelist=node1']"]
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setenv("PYTHONPATH", str(ROOT))
-        monkeypatch.setenv("OMP_NUM_THREADS", "1")
-        return submit(compose(folder, *one_minute, fault=with_fault(faulty, fault="pause", rank=-1, call=3)))
-
-
-def test_a_job_on_two_nodes_equals_the_run_in_process_on_their_whole_batch(of_a_minute, tmp_path):
+def test_a_job_on_two_nodes_equals_the_run_in_process_on_their_whole_batch(cluster, tmp_path):
     composition = compose(tmp_path / "slurm", "launch.nodes=2")
     job = submit(composition)
     expected = run_in(tmp_path / "here", *TINY, "trainer.per_device_train_batch_size=8")
@@ -157,6 +147,7 @@ def test_members_of_a_sweep_are_an_array_and_one_that_fails_stops_no_other(clust
 
 
 def test_a_job_that_is_preempted_is_requeued_and_goes_on(cluster, faulty, tmp_path):
+    assert NODES["node2"] == "pgid"
     on_node2 = ["launch.partition=low", "launch.extra=['--gres=gpu:2','--nodelist=node2']"]
     job = submit(compose(tmp_path, *on_node2, fault=with_fault(faulty, fault="pause", rank=-1, call=3)))
     until(lambda: steps_of(job) == [1, 2], job)
@@ -180,15 +171,23 @@ def test_a_job_is_not_started_anew_while_it_goes_on_and_is_cancelled_by_its_id(c
     refuse_while_queued(composition.run_dir)
 
 
-def test_a_job_that_reaches_its_time_limit_is_requeued_and_goes_on(of_a_minute, tmp_path):
-    assert_resumed_equals_uninterrupted(of_a_minute, tmp_path)
+def test_a_job_that_reaches_its_time_limit_is_requeued_and_goes_on(cluster, faulty, tmp_path):
+    assert NODES["node1"] == "linuxproc"
+    on_node1 = ["launch.time=30", "launch.signal_seconds=15", "launch.extra=['--gres=gpu:1','--nodelist=node1']"]
+    longer = "if [ $SLURM_RESTART_COUNT ]; then scontrol update JobId=$SLURM_JOB_ID TimeLimit=30; fi"
+    fault = with_fault(faulty, fault="pause", rank=-1, call=3)
+    job = submit(compose(tmp_path, *on_node1, f"launch.setup=['{longer}']", fault=fault))
+    until(lambda: steps_of(job) == [1, 2], job)
+    minutes = int(job_states([job.job_id])[job.job_id].elapsed.partition(":")[0])
+    cluster.ask("scontrol", "update", f"JobId={job.job_id}", f"TimeLimit={minutes + 1}")
+    until(lambda: restarts_of(job) == 1, job)
+    assert_resumed_equals_uninterrupted(job, tmp_path)
 
 
 def assert_resumed_equals_uninterrupted(job: Job, folder: Path) -> None:
     result = result_of(job)
     assert_finished(result, job)
-    assert restarts_of(job) >= 1  # the time limit may come again
-    assert result["num_resumes"] >= 1
+    assert restarts_of(job) == result["num_resumes"] == 1
     assert steps_of(job) == [1, 2, 3, 4, 5, 6]
     expected = run_in(folder / "here", *TINY)
     assert_losses_equal(job.run_dir, losses_of(folder / "here" / "run"), num_logged=6)
