@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import accumulate, chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -77,22 +77,26 @@ class Encoder:
         """What `take` takes of the model's output, for every batch of each side."""
         batches = [side.batches() for side in sides]
         preprocessed = _Preprocessed(model, [batch for side in batches for batch in side])
-        outputs = iter(self.forward(model, preprocessed, take, "Encode"))
-        return [list(islice(outputs, len(side))) for side in batches]
+        return self.forward(model, preprocessed, [len(side) for side in batches], take, "Encode")
 
     def forward(
-        self, model: BaseModel, batches: Dataset, take: Callable[[dict[str, Any]], Output], title: str
-    ) -> list[Output]:
+        self,
+        model: BaseModel,
+        batches: Dataset,
+        sizes: Sequence[int],
+        take: Callable[[dict[str, Any]], Output],
+        title: str,
+    ) -> list[list[Output]]:
         """What `take` takes of the model's output, for every batch, on every rank. Each rank passes its own through.
 
         An item of `batches` is the model's input tensors for one batch; it is made in a worker. Batches are those of
-        one process, so that outputs are the same bit by bit however many ranks there are.
+        one process, so that outputs are the same bit by bit however many ranks there are. `sizes` are the numbers of
+        batches that follow each other and pass through the same modules, and the result is cut likewise.
         """
-        count = len(batches)  # type: ignore[arg-type]
         loader = DataLoader(
             batches,
             batch_size=None,
-            sampler=own_batches(count),
+            sampler=own_batches(sizes),
             num_workers=self.num_workers,
             pin_memory=model.device.type == "cuda",
         )
@@ -101,25 +105,35 @@ class Encoder:
         try:
             # Not in inference mode: parameters that an engine gathers for a forward would be of no use in training.
             with torch.no_grad(), self._autocast(model), cores_beside(self.num_workers):
-                own = [
+                outputs = [
                     take(model(batch_to_device(features, model.device), task=features.get("task")))
                     for features in tqdm(loader, desc=title, leave=False, disable=not ranks.is_main())
                 ]
         finally:
             model.train(was_training)
-        return ranks.in_order(own[: len(ranks.dealt(count))], count)
+        own = iter(outputs)
+        shares = [list(islice(own, num_rounds(size))) for size in sizes]
+        return [ranks.in_order(s[: len(ranks.dealt(size))], size) for s, size in zip(shares, sizes, strict=True)]
 
     def _autocast(self, model: BaseModel) -> AbstractContextManager[Any]:
         return torch.autocast(model.device.type, torch.bfloat16) if self.bf16_autocast else nullcontext()
 
 
-def own_batches(count: int) -> list[int]:
-    """The batches that this rank passes through the model, at last one of another's where ranks have not equally many.
+def own_batches(sizes: Sequence[int]) -> list[int]:
+    """The batches that this rank passes through the model; of each of `sizes`, one more at last if it has fewer.
 
-    The forward pass of a model whose parameters are sharded takes all ranks: each has to make as many.
+    A forward pass with sharded parameters takes all ranks: they make equally many, through the same modules at a time.
     """
-    own, most = ranks.dealt(count), -(-count // ranks.world_size())
-    return [piece % count for piece in range(own.start, own.start + most * own.step, own.step)]
+    own = []
+    for first, size in zip(accumulate(sizes, initial=0), sizes, strict=False):
+        start, step = ranks.dealt(size).start, ranks.world_size()
+        own += [first + piece % size for piece in range(start, start + num_rounds(size) * step, step)]
+    return own
+
+
+def num_rounds(size: int) -> int:
+    """How often each rank passes a batch through the model, for there to be `size` of them."""
+    return -(-size // ranks.world_size())
 
 
 def sentence_embeddings(output: dict[str, Any]) -> torch.Tensor:

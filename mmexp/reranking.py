@@ -171,7 +171,13 @@ def draw_candidates(view: Judged, num_negatives: int, generator: random.Random) 
 def score_pairs(encoder: Encoder, model: CrossEncoder, pairs: PreprocessedPairs, title: str) -> torch.Tensor:
     """The scores of the pairs, as `CrossEncoder.predict` gives them: float32 (pairs,)."""
     assert model.activation_fn is not None
-    return model.activation_fn(torch.cat(encoder.forward(model, pairs, pair_scores, title))).squeeze(1)
+    return model.activation_fn(logits(encoder, model, pairs, title))
+
+
+def logits(encoder: Encoder, model: CrossEncoder, pairs: PreprocessedPairs, title: str) -> torch.Tensor:
+    """The scores of the pairs before the model's activation: float32 (pairs,)."""
+    [scores] = encoder.forward(model, pairs, [len(pairs)], pair_scores, title)
+    return torch.cat(scores).squeeze(1)
 
 
 class PreprocessedPairs(Dataset):

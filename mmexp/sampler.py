@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ class ShuffledBatches(DefaultBatchSampler):
     So that the learning-rate schedule ends with the data, every one of `num_epochs` epochs has as many batches as
     the longest: shorter epochs get there by halving their largest batches.
     """
+
+    order_dtype: ClassVar[torch.dtype] = torch.int64
+    """Of the shuffled rows. It decides the order, which is the same as that of the library's sampler for one rank."""
 
     def __init__(
         self,
@@ -69,8 +72,7 @@ class ShuffledBatches(DefaultBatchSampler):
         """The batches of one epoch. Kept for the epoch they were last asked for."""
         if epoch not in self._plans:
             generator = torch.Generator().manual_seed(self.seed + epoch)
-            # Shuffled as the library does it, dtype included, so that the order is the same.
-            order = torch.randperm(len(self._row_ids), generator=generator, dtype=torch.int32).tolist()
+            order = torch.randperm(len(self._row_ids), generator=generator, dtype=self.order_dtype).tolist()
             batches = even_batches(order, self._row_ids, self.batch_size, self.num_ranks)
             full = [batch for batch in batches if len(batch) == self.batch_size]
             self._plans = {epoch: full if self.drop_last else batches}
@@ -96,6 +98,8 @@ class NoDuplicateIds(ShuffledBatches):
     `len()` differs: here it is the number of batches that come. Where many rows share a page, the last batches are
     smaller and their number depends on the shuffle.
     """
+
+    order_dtype = torch.int32
 
     def _ids_of_rows(self, dataset: Dataset) -> RowIds:
         """The ids of each row's query and documents as integers; even for queries, odd for documents."""

@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from mmexp.data.splits import Row, Split
-from mmexp.encode import Encoder, Preprocess, Side, pair_scores
+from mmexp.encode import Encoder, Preprocess, Side
 from mmexp.models import named
 from mmexp.models.facts import check_modalities, tokens_per_page, weights_checksum
 from mmexp.output_cache import OutputCache
 from mmexp.reranker_archs.sequence_classification import SequenceClassification
-from mmexp.reranking import PreprocessedPairs
+from mmexp.reranking import PreprocessedPairs, logits
 
 if TYPE_CHECKING:
     from mmexp.data.training import Examples
@@ -88,7 +88,7 @@ class Teacher:
         batches = PreprocessedPairs(model, examples.queries, examples.documents, pairs, self._batch_size, prompt)
 
         def compute() -> dict[str, torch.Tensor]:
-            return {"scores": torch.cat(self.encoder.forward(model, batches, pair_scores, "Score")).squeeze(1)}
+            return {"scores": logits(self.encoder, model, batches, "Score")}
 
         samples = {"pair": batches.preprocess(pairs[:1])}
         return load_file(self._kept(used, samples, compute, pairs=used.positions(pairs)))["scores"]

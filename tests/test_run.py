@@ -375,6 +375,8 @@ def test_a_folder_that_holds_a_run_takes_no_other(vdr_columns, tmp_path):
         (["trainer.bf16=true"], r"trainer\.bf16=true needs a GPU"),
         (["trainer.dataloader_num_workers=0"], r"would decode pages in the main process"),
         (["trainer.eval_strategy=sometimes"], r"trainer\.\* keys contradict"),
+        (["trainer.accelerator_config={split_batches: true}"], r"trainer\.accelerator_config\.split_batches is how"),
+        (["trainer.accelerator_config=file.json"], r"names a file\. Give its keys"),
     ],
 )
 def test_what_cannot_be_is_refused_and_the_run_folder_says_so(vdr_columns, tmp_path, overrides, message):

@@ -155,13 +155,14 @@ def weights_checksum(model: torch.nn.Module) -> str:
     digest = xxhash.xxh3_64()
     integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
     for name, tensor in model.state_dict(keep_vars=True).items():
-        flat = own_part(tensor).contiguous().view(-1)
+        part = own_part(tensor)
+        flat = part.contiguous().view(-1)
         bits = flat.view(integers[flat.element_size()]) if flat.is_floating_point() else flat
         total = 0
         for chunk in bits.split(1 << 24):
             weights = torch.arange(1, 2 * len(chunk), 2, device=chunk.device, dtype=torch.int64)
             total = (total * 31 + int((chunk.to(torch.int64) * weights).sum())) % (1 << 64)
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} {total}\n".encode())
+        digest.update(f"{name} {tuple(part.shape)} {part.dtype} {total}\n".encode())
     of_ranks = ranks.gather(digest.hexdigest())
     return of_ranks[0] if len(set(of_ranks)) == 1 else xxhash.xxh3_64_hexdigest("".join(of_ranks).encode())
 

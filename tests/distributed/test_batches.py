@@ -20,7 +20,6 @@ from mmexp.data.splits import Row, Split
 from mmexp.fit import build_trainer
 from mmexp.kinds import kind_of
 from mmexp.schema import ConfigError
-from tests.distributed.engines import TRAINING_ARGUMENTS
 from tests.distributed.processes import run_ranks
 from tests.models.tiny_checkpoints import train_tokenizer
 from tests.test_run import SMALL, experiment_of
@@ -52,14 +51,13 @@ def examples_of(num_rows: int, num_pages: int):
     return training_examples(Split(*texts, planted(num_rows, num_pages)))
 
 
-def trainer_of(folder: Path, sizes: list[tuple[int, int]], overrides: list[str]):
+def trainer_of(folder: Path, sizes: list[tuple[int, int]], overrides: list[str], callbacks: list[Any] | None = None):
     experiment = experiment_of(
         folder,
         *SMALL,
         f"trainer.per_device_train_batch_size={BATCH_SIZE}",
         f"trainer.num_train_epochs={NUM_EPOCHS}",
         "trainer.eval_strategy=no",
-        *[f"trainer.{key}={value}" for key, value in TRAINING_ARGUMENTS.items()],
         *overrides,
     )
     kind = kind_of(experiment)
@@ -68,7 +66,7 @@ def trainer_of(folder: Path, sizes: list[tuple[int, int]], overrides: list[str])
     check_batch_size(args, examples)
     model = SentenceTransformer(modules=[StaticEmbedding(train_tokenizer().backend_tokenizer, embedding_dim=8)])
     datasets = {name: of_one.dataset() for name, of_one in examples.items()}
-    return build_trainer(kind, args, model, MultipleNegativesRankingLoss(model), datasets, None, [])
+    return build_trainer(kind, args, model, MultipleNegativesRankingLoss(model), datasets, None, callbacks or [])
 
 
 def batches_of_rank(folder: Path) -> dict[str, Any]:
@@ -172,6 +170,24 @@ def test_the_order_follows_from_the_seed_and_the_epoch(ranks):
         assert rank["again"] == rank[case]["epochs"][0]
         assert rank["seeded otherwise"]["epochs"][0] != rank[case]["epochs"][0]
         assert rank[case]["epochs"][0] != rank[case]["epochs"][1]
+
+
+@pytest.mark.parametrize("case", ["last batches dropped", "duplicates allowed"])
+def test_together_the_batches_are_those_of_one_process_with_as_many_rows(ranks, case, tmp_path):
+    """Where few rows share pages, but for the last ones: so a run can go on in another world size."""
+    sizes, overrides = CASES[case]
+    rows = BATCH_SIZE * len(ranks)
+    loader = trainer_of(
+        tmp_path, sizes, [*overrides, f"trainer.per_device_train_batch_size={rows}"]
+    ).get_train_dataloader()
+    for epoch in range(2):
+        loader.set_epoch(epoch)
+        loader.batch_sampler.set_epoch(epoch)
+        alone = list(loader.batch_sampler)
+        full = [batch for batch in alone if len(batch) == rows]
+        together = [[row for part in batch for row in part] for batch in epochs_of(ranks, case)[epoch]]
+        assert together[: len(full)] == full
+        assert len(full) > 1
 
 
 def test_what_cannot_be_dealt_out_is_refused_with_what_to_type(ranks):
