@@ -47,6 +47,8 @@ class Slurm(Launcher):
     """One job for a run, an array of jobs for a sweep."""
 
     nodes: int = 1
+    """Machines of one run."""
+
     gpus_per_node: int = 1
     """0: the processes compute on CPUs. A kind of GPU: "launch.extra=['--gres=gpu:h200:8']"."""
 
@@ -64,8 +66,14 @@ class Slurm(Launcher):
     partition's."""
 
     partition: str | None = None
+    """Where, as `sinfo` lists them. null: the cluster's default."""
+
     account: str | None = None
+    """Whose hours. null: the user's default."""
+
     qos: str | None = None
+    """Quality of service, as the cluster calls its own. null: the default."""
+
     constraint: str | None = None
     """Features that the nodes must have, such as a100|h100."""
 

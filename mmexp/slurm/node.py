@@ -38,25 +38,28 @@ def main() -> None:
         launch: Slurm = composition.experiment.launch  # type: ignore[assignment]
         command = launch.command_on(machine, composition)
     except ConfigError as error:
-        refuse(Path(run_dir), failures, failure_of(machine, "ConfigError", f"node {socket.gethostname()}: {error}"))
+        refuse(Path(run_dir), failures, machine, f"node {socket.gethostname()}: {error}")
     os.chdir(composition.working_directory)
     supervisor = Supervisor(Child(command, composition), failures, launch.signal_seconds)
-    code, failure = supervisor.wait(machine)
+    code, failure = supervisor.wait(first_rank=machine.rank * launch.num_processes)
     if failure is not None:
         failures.add(machine.rank, failure)
     if (first := failures.first()) is not None:
         settle(composition, 1, first)  # the last node that ends has seen all
         code = 1
+    for number in SIGNALS:  # Slurm ends the others when one node is done: none may die of it on its last metres
+        signal.signal(number, signal.SIG_IGN)
     sys.exit(code)
 
 
-def refuse(run_dir: Path, failures: Failures, failure: dict[str, Any]) -> NoReturn:
+def refuse(run_dir: Path, failures: Failures, machine: Machine, words: str) -> NoReturn:
     """Say what keeps this node from starting: in result.json too, where it sees the run folder."""
     if run_dir.is_dir():
-        failures.add(failure["rank"], failure)
+        failure = failure_of(machine.rank, 2, "ConfigError", words)
+        failures.add(machine.rank, failure)
         error = {key: failure[key] for key in ("type", "message", "traceback", "rank")}
         write_whole(run_dir / "result.json", json.dumps({"status": "failed", "error": error}, indent=2))
-    complain(failure["message"])
+    complain(words)
 
 
 def this_machine(main_address: str) -> Machine:
@@ -79,7 +82,7 @@ class Supervisor:
         for number in SIGNALS:
             signal.signal(number, self._on_signal)
 
-    def wait(self, machine: Machine) -> tuple[int, dict[str, Any] | None]:
+    def wait(self, first_rank: int) -> tuple[int, dict[str, Any] | None]:
         """Wait for their end; return the exit code, and what failed. Those that were asked to stop have not failed,
         unless with an error of their own."""
         while (code := self._child.poll()) is None:
@@ -91,7 +94,7 @@ class Supervisor:
         if self._asked and code != 0 and (failure is None or failure["type"] is None):
             return 128 + self._asked, None
         if failure is None and code != 0 and code not in STOPPED:
-            failure = failure_of(machine, "Exited", f"the processes of node {machine.rank} ended with exit code {code}")
+            failure = failure_of(first_rank, code)
         return code, failure
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -100,12 +103,12 @@ class Supervisor:
             self._child.ask_to_stop()
 
 
-def failure_of(machine: Machine, kind: str, message: str) -> dict[str, Any]:
+def failure_of(rank: int, code: int, kind: str | None = None, message: str = "") -> dict[str, Any]:
     """What failed on this node, where no rank of it left a word: in the form of mmexp.agent's."""
     return {
-        "rank": machine.rank,
+        "rank": rank,
         "time": time.time(),
-        "exit_code": 1,
+        "exit_code": code,
         "type": kind,
         "message": message,
         "traceback": "",

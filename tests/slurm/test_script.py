@@ -298,7 +298,7 @@ def test_a_checkpoint_that_takes_too_long_is_given_up_in_time_for_a_requeue(tmp_
     supervisor = Supervisor(child, Failures(tmp_path, 1), signal_seconds=0.2)
     signal.raise_signal(number)
     signal.raise_signal(number)
-    assert supervisor.wait(Machine()) == (code, None)
+    assert supervisor.wait(first_rank=0) == (code, None)
     assert (child.asked, child.ended) == (1, True)
 
 
