@@ -32,7 +32,7 @@ CONF = next(
 
 
 def compose_and_launch(config: DictConfig) -> float:
-    """What Hydra calls for a single run. The members of a sweep go to hydra_plugins/mmexp_launcher.py."""
+    """What Hydra calls for a single run. The members of a sweep go to plugins/hydra_plugins/mmexp_launcher.py."""
     hydra_config = HydraConfig.get()
     run_dir = Path(hydra_config.runtime.output_dir)
     try:

@@ -7,22 +7,24 @@ hands the signal that asks a run to stop on to the ranks, which torch's launcher
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+from mmexp.interruption import hold_back
 from mmexp.run_files import write_whole
 
 
 def main() -> None:
+    hold_back()  # first, so that no thread and no rank is without it
     from accelerate.commands.launch import launch_command, launch_command_parser
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     failure_file, *arguments = sys.argv[1:]
-    signal.signal(signal.SIGUSR2, hand_on)
+    threading.Thread(target=hand_on, daemon=True, name="hand-on").start()
     try:
         launch_command(launch_command_parser().parse_args(arguments))
     except ChildFailedError as error:
@@ -32,12 +34,16 @@ def main() -> None:
         sys.exit(found["exit_code"] if found["exit_code"] > 0 else 1)
 
 
-def hand_on(number: int, frame: FrameType | None) -> None:
-    """Pass a signal on to the ranks, which are this process' children."""
+def hand_on() -> None:
+    """Pass what asks a run to stop on to the ranks, which are this process' children."""
     import psutil
 
-    for child in psutil.Process().children():
-        os.kill(child.pid, number)
+    while True:
+        number = signal.sigwait({signal.SIGUSR2})
+        while not (ranks := psutil.Process().children()):
+            time.sleep(0.1)  # it came before they were started
+        for rank in ranks:
+            rank.send_signal(number)
 
 
 def first_failure(rank: int, failure: Any) -> dict[str, Any]:
@@ -51,11 +57,18 @@ def first_failure(rank: int, failure: Any) -> dict[str, Any]:
     has_error = bool(trace)
     return {
         "rank": rank,
+        "time": time_of(failure),
         "exit_code": failure.exitcode,
         "type": kind if has_error else None,
         "message": text if has_error else str(message),
         "traceback": trace,
     }
+
+
+def time_of(failure: Any) -> float:
+    """When a rank failed, in seconds since 1970; elastic knows the second, the file that the rank left knows more."""
+    file = Path(failure.error_file)
+    return file.stat().st_mtime if file.exists() else float(failure.timestamp)
 
 
 if __name__ == "__main__":

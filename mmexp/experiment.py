@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -28,6 +29,7 @@ from mmexp.sweep.settings import Sweep
 from mmexp.tracking import Tracking
 from mmexp.two_stage_settings import TwoStage
 
+PLUGINS = str(Path(__file__).parent / "plugins")
 # Engines that split the weights over the processes.
 SPLIT_WEIGHTS = ("zero3", "fsdp2")
 # What to type for each kind of model.
@@ -223,6 +225,8 @@ class Experiment:
 def register(experiment_class: type[Experiment] = Experiment) -> None:
     """Store every schema; `experiment_class` is that of the config's root. Call before Hydra composes."""
     register_components()
+    if PLUGINS not in sys.path:
+        sys.path.append(PLUGINS)  # where Hydra looks for hydra_plugins
     node = experiment_node(experiment_class)
     ConfigStore.instance().store(group="schema", name="experiment", node=node, provider="mmexp")
 

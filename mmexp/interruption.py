@@ -7,12 +7,16 @@ import os
 import signal
 import threading
 import time
+from functools import cache
 from types import FrameType
 from typing import Any
 
 log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+STOPPED_BY_CLUSTER = 128 + signal.SIGUSR2
+"""Exit code of a run that stopped because the cluster asked for it, and that is to be continued."""
+
 # torch's launcher waits 30 s for a rank that it has told to end; a job that fails ends within 30 s altogether.
 SECONDS_TO_END = 20
 
@@ -44,6 +48,8 @@ class Interruption:
         """Handle the signals. Only in the main thread: there alone they arrive."""
         if threading.current_thread() is threading.main_thread():
             self._handlers = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
+            _leave_it_to_this_process()
             if is_rank():
                 _end_when_stuck()
 
@@ -53,9 +59,10 @@ class Interruption:
             signal.signal(number, signal.SIG_IGN)
 
     def restore(self) -> None:
-        """Handle the signals as before."""
+        """Handle the signals as before; a process that was asked to stop is about to, and needs no more of SIGUSR2."""
         for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+            if number != signal.SIGUSR2 or self._asked is None:
+                signal.signal(number, handler)
 
     def agreed(self) -> bool:
         """Whether any rank was asked to stop. All ranks ask this after the same step, and learn the same."""
@@ -87,6 +94,20 @@ class Interruption:
             return
         self.ignore()  # what is left to write takes a moment
         raise Preempted(128 + number)
+
+
+def hold_back() -> None:
+    """Keep SIGUSR2 until somebody listens: a process that does not yet, or never will, would die of it.
+
+    The processes that this one starts inherit it.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+
+
+@cache
+def _leave_it_to_this_process() -> None:
+    """Have data workers survive SIGUSR2, which some clusters send to all descendants of a job."""
+    os.register_at_fork(after_in_child=hold_back)
 
 
 def is_rank() -> bool:

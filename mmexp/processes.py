@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from mmexp.command import AGENT_MODULE, LAUNCH_MODULE, Command
 from mmexp.composition import Composition
-from mmexp.interruption import SIGNALS
+from mmexp.interruption import SIGNALS, hold_back
 from mmexp.run_files import write_whole
 
 STOPPED = {128 + number for number in SIGNALS}
@@ -41,7 +41,7 @@ class Child:
             stderr=subprocess.STDOUT if output else None,
             # A terminal's Ctrl-C is for the parent, which asks its children to stop in its own way.
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=before_listening,
         )
 
     def _arguments(self, command: Command) -> list[str]:
@@ -86,22 +86,36 @@ class Child:
     def result(self) -> dict[str, Any]:
         """result.json of the run that has ended, with the error of the rank that failed first."""
         code = self._process.wait()
-        file = self.composition.run_dir / "result.json"
-        result = json.loads(file.read_text()) if file.exists() else _no_result(self.composition)
+        return settle(self.composition, code, self.failure())
+
+    def failure(self) -> dict[str, Any] | None:
+        """What the rank that failed first left, once the processes have ended."""
         failure = json.loads(self._failure_file.read_text()) if self._failure_file.exists() else None
         self._folder.cleanup()
-        if code == 0 or (result["status"] == "preempted" and (failure is None or failure["exit_code"] in STOPPED)):
-            return result
-        if failure is not None and (failure["rank"] != 0 or result["error"] is None):
-            result |= {"status": _status(failure), "error": _error(failure)}
-        elif result["status"] != "finished" and result["error"] is None:
-            result["error"] = _error({"rank": 0, "exit_code": code, "type": None, "message": "", "traceback": ""})
-        write_whole(file, json.dumps(result, indent=2))
-        return result
+        return failure
 
     def _signal(self, number: signal.Signals) -> None:
         if self.poll() is None:
             self._process.send_signal(number)
+
+
+def settle(composition: Composition, code: int, failure: dict[str, Any] | None) -> dict[str, Any]:
+    """result.json of a run whose processes ended with `code`, made to say what the rank that failed first left."""
+    file = composition.run_dir / "result.json"
+    result = json.loads(file.read_text()) if file.exists() else _no_result(composition)
+    failure = failure or {"rank": 0, "exit_code": code, "type": None, "message": "", "traceback": ""}
+    if code == 0 or (result["status"] == "preempted" and failure["exit_code"] in STOPPED):
+        return result
+    if failure["rank"] != 0 or (result["status"] != "finished" and result["error"] is None):
+        result |= {"status": _status(failure), "error": _error(failure)}
+        write_whole(file, json.dumps(result, indent=2))
+    return result
+
+
+def before_listening() -> None:
+    """What a child does before it is a run: between its start and its first handler lie seconds of imports."""
+    die_with_parent()
+    hold_back()
 
 
 def die_with_parent() -> None:
@@ -133,15 +147,19 @@ def _no_result(composition: Composition) -> dict[str, Any]:
 
 
 def _status(failure: dict[str, Any]) -> str:
+    if failure["type"] is None and failure["exit_code"] in STOPPED:
+        return "preempted"
     return "diverged" if failure["type"] == "Diverged" else "failed"
 
 
 def _error(failure: dict[str, Any]) -> dict[str, Any]:
     """The error of a rank, or, where it left none, how its process ended."""
-    kind, message = failure["type"], failure["message"]
+    kind, message, rank = failure["type"], failure["message"], failure["rank"]
     if kind is None and failure["exit_code"] < 0:
-        kind = "Killed"
-        message = f"rank {failure['rank']} was killed by {signal.Signals(-failure['exit_code']).name}"
+        kind, message = "Killed", f"rank {rank} was killed by {signal.Signals(-failure['exit_code']).name}"
+    elif kind is None and failure["exit_code"] in STOPPED:
+        kind = "Preempted"
+        message = f"{signal.Signals(failure['exit_code'] - 128).name}: rank {rank} was asked to stop as it started"
     elif kind is None:
-        kind, message = "Exited", f"rank {failure['rank']} ended with exit code {failure['exit_code']}"
-    return {"type": kind, "message": message, "traceback": failure["traceback"], "rank": failure["rank"]}
+        kind, message = "Exited", f"rank {rank} ended with exit code {failure['exit_code']}"
+    return {"type": kind, "message": message, "traceback": failure["traceback"], "rank": rank}

@@ -21,6 +21,7 @@ from mmexp.out_of_memory import with_half_the_mini_batch
 from mmexp.outcome import RunFailed
 from mmexp.rank import log_into
 from mmexp.schema import ConfigError
+from mmexp.slurm.jobs import refuse_while_queued
 from mmexp.sweep.folder import INDEX, SweepFolder
 from mmexp.sweep.status import read_result
 
@@ -50,6 +51,7 @@ def resume_sweep(sweep: SweepFolder, overrides: list[str]) -> None:
 
 def resume_run(composition: Composition, overrides: list[str]) -> None:
     """Continue a single run."""
+    refuse_while_queued(composition.run_dir)
     composition = launched_by(composition, overrides)
     if read_result(composition.run_dir)["status"] == "finished":
         sys.exit(f"mmexp: {composition.run_dir} is finished: there is nothing to continue.")

@@ -78,9 +78,9 @@ class Engine:
         """What the file says; None where it leaves it to `launch.num_processes`."""
         return self.content.get("num_processes")
 
-    def check(self, processes: int, has_gpus: bool) -> None:
+    def check(self, processes: int, has_gpus: bool, machines: int = 1) -> None:
         """Raise `ConfigError` where the file contradicts `launch`, or the machine cannot do what it says."""
-        for key, launched in (("num_processes", processes), ("num_machines", 1)):
+        for key, launched in (("num_processes", processes), ("num_machines", machines)):
             if self.content.get(key, launched) != launched:
                 raise ConfigError(
                     f"launch.accelerate.config_file={self.config_file} says {key}: {self.content[key]}, and launch "

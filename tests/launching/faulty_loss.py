@@ -23,10 +23,17 @@ def slow() -> None:
     time.sleep(0.3)
 
 
+def pause() -> None:
+    """Wait for a signal, in the first start of a Slurm job."""
+    if "SLURM_RESTART_COUNT" not in os.environ:
+        signal.pause()
+
+
 FAULTS = {
     "raise": raise_an_error,
     "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "slow": slow,
+    "pause": pause,
     "none": lambda: None,
 }
 
@@ -37,7 +44,7 @@ class Faulty(CachedMnrl):
     """In-batch negatives, and a fault."""
 
     fault: str = "none"
-    """What happens: raise, killed, slow or none."""
+    """What happens: raise, killed, slow, pause or none."""
 
     rank: int = 1
     """To which rank it happens; -1 for all."""

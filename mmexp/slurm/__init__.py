@@ -1,0 +1,1 @@
+"""Runs as Slurm jobs: the script, what becomes of it on the nodes, and how a job stands."""
