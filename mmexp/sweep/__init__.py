@@ -10,5 +10,5 @@
     status.py        what a member has come to
     table.py         what is shown at the end
 
-Hydra's sweepers come in by plugins/hydra_plugins/mmexp_launcher.py; where members run is the launcher's (mmexp/launchers/).
+Hydra's sweepers come in by plugins/hydra_plugins/; where members run is the launcher's (mmexp/launchers/).
 """

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import tests.conftest  # noqa: F401  first: it gives the Hub's libraries an empty cache, which they read when imported
-from tests.benchmarks import evaluation, launching, sampling, step
+from tests.benchmarks import evaluation, launching, sampling, scaling, step
 
 BENCHMARKS: dict[str, tuple[Callable[[Path], list[tuple[float, float]]], str]] = {
     "step_against_published": (step.against_published, "at least 10x"),
@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Path], list[tuple[float, float]]], str]] =
     "evaluation_at_7_sizes": (evaluation.against_seven_evaluators, "at least 5x"),
     "member_in_one_process": (launching.member_in_one_process, "at least 0.77x, 1.3 times the plain script's seconds"),
     "member_in_two_processes": (launching.member_in_two_processes, "the same"),
+    "two_processes": (scaling.two_processes, "no less than one process on the same cores"),
     "first_batch_of_10000_rows": (sampling.first_batch, "ours under 1 s, no page decoded"),
 }
 
