@@ -20,11 +20,10 @@ def two_processes(folder: Path) -> list[tuple[float, float]]:
     """Seconds for 1,000 tokens of training, of one process and of two, in turns."""
     data, model = write_data(folder / "data", ROWS * STEPS, 8), write_model(folder / "model", **SIZES)
     bytes_of_gradients = sum(file.stat().st_size for file in model.glob("*.safetensors"))
-    shared = dict(num_bytes=bytes_of_gradients, num_embeddings=ROWS * 3)
-    talk = run_ranks(seconds_of_talk, 2, "ddp", **shared)[0]
+    talk = run_ranks(seconds_of_talk, 2, "ddp", num_bytes=bytes_of_gradients, num_embeddings=ROWS * 3)[0]
     print(
-        f"two_processes: the gradients ({bytes_of_gradients / 1e6:.1f} MB) take {talk['gradients'] * 1000:.1f} ms a step, "
-        f"the embeddings {talk['embeddings'] * 1000:.1f} ms",
+        f"two_processes: the gradients ({bytes_of_gradients / 1e6:.1f} MB) take {talk['gradients'] * 1000:.1f} ms a "
+        f"step, the embeddings {talk['embeddings'] * 1000:.1f} ms",
         flush=True,
     )
     return [
