@@ -50,12 +50,14 @@ def experiment_in(folder: Path, *overrides: str):
     )
 
 
-def evaluations(folder: Path, checkpoints: dict[str, Path]) -> dict[str, Any]:
+def evaluations(folder: Path, checkpoints: dict[str, Path], cases: list[str]) -> dict[str, Any]:
     """What this rank finds, by case."""
     multiprocessing.set_start_method("fork", force=True)  # of data workers, as in a process that was not forked itself
     evaluate.QUERY_BATCH_SIZE = metrics.QUERY_BLOCK = QUERIES_AT_A_TIME
-    found = {case: evaluation_of(folder / case, overrides, checkpoints) for case, overrides in CASES.items()}
-    return {**found, "teacher": labels(folder, checkpoints), "checksums": checksums(), "world": ranks.world_size()}
+    found = {case: evaluation_of(folder / case, CASES[case], checkpoints) for case in cases}
+    if cases == list(CASES):
+        found |= {"teacher": labels(folder, checkpoints), "checksums": checksums()}
+    return {**found, "world": ranks.world_size()}
 
 
 def evaluation_of(folder: Path, overrides: list[str], checkpoints: dict[str, Path]) -> dict[str, Any]:
@@ -131,13 +133,21 @@ def checkpoints(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory, checkpoints) -> dict[str, Any]:
-    return run_ranks(evaluations, 1, None, folder=tmp_path_factory.mktemp("alone"), checkpoints=checkpoints)[0]
+    folder = tmp_path_factory.mktemp("alone")
+    return run_ranks(evaluations, 1, None, folder=folder, checkpoints=checkpoints, cases=list(CASES))[0]
 
 
-@pytest.fixture(scope="module", params=[2, 4])
-def together(request, tmp_path_factory, checkpoints) -> list[dict[str, Any]]:
+@pytest.fixture(scope="module")
+def together(tmp_path_factory, checkpoints) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("together")
-    return run_ranks(evaluations, request.param, folder=folder, checkpoints=checkpoints)
+    return run_ranks(evaluations, 2, folder=folder, checkpoints=checkpoints, cases=list(CASES))
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory, checkpoints) -> list[dict[str, Any]]:
+    """More ranks than there are batches of pages."""
+    folder = tmp_path_factory.mktemp("four")
+    return run_ranks(evaluations, 4, folder=folder, checkpoints=checkpoints, cases=["embedder"])
 
 
 @pytest.mark.parametrize(
@@ -145,12 +155,22 @@ def together(request, tmp_path_factory, checkpoints) -> list[dict[str, Any]]:
     [(case, "computed") for case in CASES] + [("embedder", how) for how in ("missed", "found", "found by others")],
 )
 def test_every_rank_finds_what_one_process_finds(alone, together, case, how):
+    assert_same(together, alone, case, how)
+
+
+@pytest.mark.parametrize("how", ["computed", "missed", "found", "found by others"])
+def test_more_ranks_than_batches_find_the_same(alone, four, how):
+    assert_same(four, alone, "embedder", how)
+    # Of five batches of queries a rank has two at most, of two batches of pages one, and all call the model as often.
+    assert {rank["embedder"]["computed"]["calls"] for rank in four} == {3}
+
+
+def assert_same(of_ranks: list[dict[str, Any]], alone: dict[str, Any], case: str, how: str) -> None:
     expected = alone[case]["computed"]
     assert alone["world"] == 1
-    for rank in together:
-        assert rank["world"] == len(together)
-        np.testing.assert_equal(plain(rank[case][how]["metrics"]), plain(expected["metrics"]))
-        for name in ("per_query", "rankings", "scores"):
+    for rank in of_ranks:
+        assert rank["world"] == len(of_ranks)
+        for name in ("metrics", "per_query", "rankings", "scores"):
             np.testing.assert_equal(plain(rank[case][how][name]), plain(expected[name]))
 
 
