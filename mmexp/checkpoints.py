@@ -64,7 +64,8 @@ def keep_global_batch(args: BaseTrainingArguments, folder: Path) -> None:
     args.per_device_train_batch_size = rows // args.world_size
     log.warning(
         "%s was written by %d processes, and there are %d now. Each takes %d rows in place of %d: batches and schedule "
-        "stay the same; sums are rounded in another order, and what is drawn at random in the model differs.",
+        "go on as they were, but for the last rows of an epoch where they do not divide by the processes. Sums are "
+        "rounded in another order, and what is drawn at random in the model differs.",
         *(checkpoint, before, args.world_size, args.per_device_train_batch_size, rows // before),
     )
 

@@ -36,6 +36,11 @@ RUN = [
 ]
 
 
+def slow_but(*quick: str) -> list[Any]:
+    """All engines, of which the plain test command takes some."""
+    return [pytest.param(engine, marks=[] if engine in quick else pytest.mark.slow) for engine in ENGINES]
+
+
 def one_rank(run_dir: Path, stops_after: int | None) -> None:
     """Run, or continue, what is composed in `run_dir`."""
     callbacks = [] if stops_after is None else [stop_after(stops_after)]
@@ -64,7 +69,7 @@ def one_process(tmp_path_factory) -> tuple[list[tuple[int, float]], dict[str, An
     return outcome(folder)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", slow_but("ddp", "zero3"))
 def test_a_run_in_two_processes_is_that_of_one_and_loads_in_a_plain_process(engine, one_process, tmp_path):
     losses, result = one_process
     start(tmp_path, engine)
@@ -79,7 +84,7 @@ def test_a_run_in_two_processes_is_that_of_one_and_loads_in_a_plain_process(engi
     assert again["final"]["ndcg@10"] == pytest.approx(of_two["final"]["ndcg@10"], abs=1e-6)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", slow_but("zero2"))
 def test_interrupted_and_continued_equals_uninterrupted(engine, tmp_path):
     start(tmp_path / "whole", engine)
     start(tmp_path / "parts", engine, stops_after=5)
@@ -90,7 +95,7 @@ def test_interrupted_and_continued_equals_uninterrupted(engine, tmp_path):
     assert parts["final"]["ndcg@10"] == pytest.approx(whole["final"]["ndcg@10"], abs=1e-6)
 
 
-@pytest.mark.parametrize("engine", ["ddp", "zero3", "fsdp2"])
+@pytest.mark.parametrize("engine", slow_but("fsdp2"))
 def test_what_two_processes_began_one_continues_with_the_same_batches(engine, tmp_path):
     start(tmp_path, engine, stops_after=3)
     run_dir = tmp_path / "run"

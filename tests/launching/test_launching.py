@@ -167,7 +167,7 @@ def test_an_engine_that_cannot_be_is_refused(tmp_path, monkeypatch):
     [("raise", "ArithmeticError", "a fault to order"), ("killed", "Killed", "rank 1 was killed by SIGKILL")],
 )
 def test_a_failing_rank_ends_the_job_with_its_own_words(start, tmp_path, fault, kind, message):
-    child = start(*TWO_RANKS, f"loss.fault={fault}")
+    child = start(*TWO_RANKS, f"loss.fault={fault}", "loss.call=12")  # in step 3: each of 5 sizes is a call
     wait_for_step(tmp_path, 2)
     assert child.wait(30) == 1
     result = json.loads((run_dir_of(tmp_path) / "result.json").read_text())
