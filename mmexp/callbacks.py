@@ -222,6 +222,22 @@ class StopWhenAsked(TrainerCallback):
         self.interruption.waits_for_step = False
 
 
+class AllStepsMade(Exception):
+    """The checkpoint that training continues from is that of its last step."""
+
+
+class NoStepMore(TrainerCallback):
+    """Raises `AllStepsMade` in place of a step that is none of the run's.
+
+    Continuing from the checkpoint of `max_steps` within an epoch, the library makes one more step before it counts.
+    Comes last, so that all others have begun and can be ended.
+    """
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        if state.global_step >= state.max_steps:
+            raise AllStepsMade
+
+
 class Profile(TrainerCallback):
     """Profiles a few steps into a Chrome trace, after two steps that warm up."""
 

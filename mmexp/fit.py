@@ -11,11 +11,13 @@ from transformers import EarlyStoppingCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 
 from mmexp.callbacks import (
+    AllStepsMade,
     Announce,
     Counter,
     EpochOfBatches,
     LogToRecord,
     MeasureTogether,
+    NoStepMore,
     Profile,
     ProgressBar,
     StopWhenAsked,
@@ -63,7 +65,7 @@ def fit(
     counter = Counter(model, sum(map(len, datasets.values())), record)
     callbacks = [Announce(model, datasets, evaluator), counter, LogToRecord(record, counter), ProgressBar()]
     callbacks += [EpochOfBatches(), MeasureTogether(evaluator), StopWhenAsked(record.interruption)]
-    callbacks += optional_callbacks(experiment, record.run_dir)
+    callbacks += [*optional_callbacks(experiment, record.run_dir), NoStepMore()]
     trainer = build_trainer(kind, args, model, loss, datasets, evaluator, callbacks)
     check_engine(trainer, experiment.launch.engine)
     folder = record.run_dir / "checkpoints"
@@ -74,11 +76,20 @@ def fit(
     try:
         with cores_beside(args.dataloader_num_workers if kind.workers_preprocess else 0):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except AllStepsMade:
+        end_without_a_step(trainer)
     except Exception as error:
         raise_if_disk_full(error, folder)
         raise
     record.interruption.raise_if_stopped()
     return counter.throughput()
+
+
+def end_without_a_step(trainer: BaseTrainer) -> None:
+    """What the library does after the last step, for a run that was interrupted after it."""
+    if trainer.args.load_best_model_at_end:
+        trainer._load_best_model()
+    trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
 
 
 def check_engine(trainer: BaseTrainer, engine: str | None) -> None:

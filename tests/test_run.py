@@ -351,6 +351,20 @@ def test_interrupted_and_resumed_equals_uninterrupted_step_for_step(vdr_columns,
     assert len(signatures) == len(set(signatures))
 
 
+def test_a_run_that_was_interrupted_after_its_last_step_makes_no_other(vdr_columns, tmp_path, monkeypatch):
+    common = ["+experiment=vdr_2b", "model=tiny_vlm", *SMALL, *QUICK, "dims=halves", f"data.path={vdr_columns}"]
+    common += ["best_checkpoint=true"]
+    whole = run_in(tmp_path / "whole", *common)
+    with monkeypatch.context() as patched:
+        patched.setattr("mmexp.run.save_model", lambda *given: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_in(tmp_path / "parts", *common)
+    resumed = continue_in(tmp_path / "parts")
+    assert resumed["final"] == whole["final"]
+    assert losses_of(tmp_path / "parts" / "run") == losses_of(tmp_path / "whole" / "run")
+    assert [step for step, _ in losses_of(tmp_path / "parts" / "run")] == [1, 2]
+
+
 def test_a_folder_that_holds_a_run_takes_no_other(vdr_columns, tmp_path):
     common = ["+experiment=vdr_2b", "model=tiny_vlm", *SMALL, *QUICK, "dims=halves", f"data.path={vdr_columns}"]
     run_in(tmp_path, *common)
