@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from mmexp.data.training import Examples
     from mmexp.experiment import Experiment
     from mmexp.kinds import Kind
+
+log = logging.getLogger(__name__)
 
 # What mmexp decides, and the key that decides it.
 DECIDED_ELSEWHERE = {
@@ -88,6 +91,9 @@ def training_arguments(experiment: Experiment, kind: Kind, run_dir: Path) -> Bas
     # Otherwise models would be loaded split for ZeRO-3, which cannot compute the baseline before training has begun.
     unset_hf_deepspeed_config()
     args.dataloader_drop_last = bool(trainer.get("dataloader_drop_last", False))
+    if args.n_gpu > 1:  # the library would cut every batch into one for each of them, by DataParallel
+        log.warning("this process uses one of %d visible GPUs. launch=accelerate uses all of them", args.n_gpu)
+        args._n_gpu = 1
     keep_global_batch(args, run_dir / "checkpoints")
     _choose_samplers(args)
     return args
