@@ -184,6 +184,7 @@ def test_outside_of_its_loss_a_model_is_as_it_was(model, monkeypatch):
 
 def test_inputs_without_a_mask_are_cut_by_rows(tmp_path, monkeypatch):
     """CLIP's images have no tokens to count: 4 patches each, so a budget of 8 takes them two at a time."""
+    torch.manual_seed(0)
     tiny_checkpoints.clip(tmp_path)
     clip = SentenceTransformer(str(tmp_path))
     columns = [["ab", "cd", "ef", "gh"], [page(n) for n in range(4)]]
@@ -191,7 +192,7 @@ def test_inputs_without_a_mask_are_cut_by_rows(tmp_path, monkeypatch):
     sizes = count_rows(clip, monkeypatch)
     found = loss_and_gradient(clip, CachedMnrl(mini_batch_num_tokens=8).build(clip), columns)
     assert sizes == [2, 2, 2, 2, 2, 2, 2]
-    assert_equal(found, expected)
+    assert_equal(found, expected, 1e-4)  # its weights are large
 
 
 def test_static_embeddings_are_not_cut(tmp_path):
