@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm.auto import tqdm
-from transformers.trainer_callback import TrainerCallback
+from transformers.trainer_callback import ExportableState, TrainerCallback
 
 from mmexp import ranks
 from mmexp.data.training import LABEL_COLUMNS
@@ -203,6 +203,13 @@ class ProgressBar(TrainerCallback):
 
     def on_train_end(self, args, state, control, **kwargs) -> None:
         self.bar.close()
+
+
+class WorldSize(TrainerCallback, ExportableState):
+    """Notes in every checkpoint how many ranks wrote it: a batch was that of all of them."""
+
+    def state(self) -> dict[str, Any]:
+        return {"args": {}, "attributes": {"world_size": ranks.world_size()}}
 
 
 class StopWhenAsked(TrainerCallback):

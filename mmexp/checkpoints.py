@@ -27,8 +27,9 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def world_size_of(checkpoint: Path) -> int:
-    """How many ranks wrote a checkpoint: each its random state."""
-    return max(1, len(list(checkpoint.glob("rng_state*.pth"))))
+    """How many ranks wrote a checkpoint: `WorldSize` says so in the trainer's state."""
+    state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text())
+    return int(state["stateful_callbacks"]["WorldSize"]["attributes"]["world_size"])
 
 
 def optimizer_of(checkpoint: Path) -> str:

@@ -21,6 +21,7 @@ from mmexp.callbacks import (
     Profile,
     ProgressBar,
     StopWhenAsked,
+    WorldSize,
 )
 from mmexp.checkpoints import newest_checkpoint, optimizer_of, raise_if_disk_full
 from mmexp.rank_trainer import on_ranks
@@ -64,7 +65,7 @@ def fit(
     experiment = kind.experiment
     counter = Counter(model, sum(map(len, datasets.values())), record)
     callbacks = [Announce(model, datasets, evaluator), counter, LogToRecord(record, counter), ProgressBar()]
-    callbacks += [EpochOfBatches(), MeasureTogether(evaluator), StopWhenAsked(record.interruption)]
+    callbacks += [EpochOfBatches(), MeasureTogether(evaluator), StopWhenAsked(record.interruption), WorldSize()]
     callbacks += [*optional_callbacks(experiment, record.run_dir), NoStepMore()]
     trainer = build_trainer(kind, args, model, loss, datasets, evaluator, callbacks)
     check_engine(trainer, experiment.launch.engine)
@@ -131,7 +132,8 @@ def build_trainer(
         args.router_mapping = {column: "query" if column == "query" else "document" for column in columns}
     few = {name: dataset.select(range(min(CARD_ROWS, len(dataset)))) for name, dataset in datasets.items()}
     checkpoint = newest_checkpoint(Path(str(args.output_dir)))
-    of_ranks = args.world_size > 1 or (checkpoint is not None and optimizer_of(checkpoint) != "plain")
+    of_ranks = args.world_size > 1 or kind.experiment.launch.engine not in (None, "ddp")
+    of_ranks |= checkpoint is not None and optimizer_of(checkpoint) != "plain"
     trainer_class = on_ranks(kind.trainer_class) if of_ranks else kind.trainer_class
     trainer = trainer_class(
         model=model,

@@ -111,8 +111,8 @@ def _leave_it_to_this_process() -> None:
 
 
 def is_rank() -> bool:
-    """Whether this process is one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    """Whether a launcher started this process, as one of several mostly, and watches over it."""
+    return "RANK" in os.environ
 
 
 def _end_when_stuck() -> None:

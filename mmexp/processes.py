@@ -34,6 +34,7 @@ class Child:
         self.composition = composition
         self._folder = tempfile.TemporaryDirectory(prefix="mmexp-")
         self._failure_file = Path(self._folder.name) / "failure.json"
+        (composition.run_dir / "result.json").unlink(missing_ok=True)  # of an earlier start
         self._process = subprocess.Popen(
             self._arguments(command),
             env=command.whole_environment(),
@@ -104,9 +105,11 @@ def settle(composition: Composition, code: int, failure: dict[str, Any] | None) 
     file = composition.run_dir / "result.json"
     result = json.loads(file.read_text()) if file.exists() else _no_result(composition)
     failure = failure or {"rank": 0, "exit_code": code, "type": None, "message": "", "traceback": ""}
-    if code == 0 or (result["status"] == "preempted" and failure["exit_code"] in STOPPED):
+    # A run is finished once all ranks have done all there is to do: how they end later changes nothing.
+    was_stopped = result["status"] == "preempted" and failure["exit_code"] in STOPPED
+    if code == 0 or result["status"] == "finished" or was_stopped:
         return result
-    if failure["rank"] != 0 or (result["status"] != "finished" and result["error"] is None):
+    if failure["rank"] != 0 or result["error"] is None:
         result |= {"status": _status(failure), "error": _error(failure)}
         write_whole(file, json.dumps(result, indent=2))
     return result

@@ -37,10 +37,13 @@ def run_rank() -> None:
     log_into(composition)
     without_compiler()
     from mmexp.run import run
+    from mmexp.upload import upload
 
     run(composition)
     if is_rank():
         end_together()
+    if os.environ.get("RANK", "0") == "0":
+        upload(composition)
 
 
 def end_together() -> None:

@@ -26,10 +26,10 @@ from mmexp.metrics import PRIMARY_METRIC
 from mmexp.node_energy import JobMeter, NodeMeter, meters_another_node
 from mmexp.report import Metrics, Report
 from mmexp.result import compare, final_row
-from mmexp.run_files import MetricsFile, finite, write_whole
+from mmexp.run_files import MetricsFile, finite, hold, write_whole
 from mmexp.schema import ConfigError
 from mmexp.terminal import print_results
-from mmexp.trackio_view import TrackioView, identify, is_rewritable, push_project
+from mmexp.trackio_view import TrackioView, identify, is_rewritable
 
 log = logging.getLogger(__name__)
 
@@ -77,14 +77,15 @@ class Record:
                 self._close(error)
             elif self._node_meter is not None:
                 self._node_meter.stop()
+            if self._writes:
+                self._lock.close()
         finally:
             self.interruption.restore()
-        if self._writes and self._result["status"] == "finished":
-            push_project(self.experiment.tracking)
 
     def _open(self) -> None:
         # First, so that what it refuses leaves no run behind.
         self._meter = JobMeter(self.experiment.tracking, self.run_dir)
+        self._hold_folder()
         self._open_folder()
         totals = self._rows.rows[-1]["totals"] if self._rows.rows else None
         if totals is not None:
@@ -223,6 +224,22 @@ class Record:
 
     # -- the folder ---------------------------------------------------------------------------------------------------
 
+    def _hold_folder(self) -> None:
+        """Two processes on one run would write into each other's files."""
+        try:
+            self._lock = hold(self.run_dir / ".lock")
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"{self.run_dir} is being run by another process. Wait for it to end, or stop it first."
+            ) from error
+        except OSError as error:
+            raise self._cannot_be_written(error) from error
+
+    def _cannot_be_written(self, error: OSError) -> ConfigError:
+        return ConfigError(
+            f"the run folder {self.run_dir} cannot be written to: {error}. Choose another with output_root=..."
+        )
+
     def _open_folder(self) -> None:
         """Write what the run is started with, or find what an interrupted run left."""
         try:
@@ -230,9 +247,7 @@ class Record:
             write_whole(self.run_dir / "environment.json", json.dumps(environment(), indent=2))
             self._rows = MetricsFile(self.run_dir / "metrics.jsonl")
         except OSError as error:
-            raise ConfigError(
-                f"the run folder {self.run_dir} cannot be written to: {error}. Choose another with output_root=..."
-            ) from error
+            raise self._cannot_be_written(error) from error
 
 
 def _status(error: BaseException) -> str:

@@ -13,9 +13,12 @@ import sys
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 from mmexp.__main__ import CONF, complain
 from mmexp.composition import Composition, thaw, write
+from mmexp.composition_errors import explain
 from mmexp.experiment import Experiment, register, to_experiment
 from mmexp.out_of_memory import with_half_the_mini_batch
 from mmexp.outcome import RunFailed
@@ -24,6 +27,7 @@ from mmexp.schema import ConfigError
 from mmexp.slurm.jobs import refuse_while_queued
 from mmexp.sweep.folder import INDEX, SweepFolder
 from mmexp.sweep.status import read_result
+from mmexp.user_modules import imported_folders
 
 
 def resume() -> None:
@@ -43,9 +47,9 @@ def resume() -> None:
 
 def resume_sweep(sweep: SweepFolder, overrides: list[str]) -> None:
     """Run the members that are not finished."""
-    asked = composed_of(overrides, ("launch", "sweep.at_once"))
     of_launch, of_sweep = (any(override.startswith(key) for override in overrides) for key in ("launch", "sweep"))
-    sweep.go_on(asked.launch if of_launch else None, asked.sweep.at_once if of_sweep else None)
+    asked = composed_of(overrides, ("launch", "sweep.at_once")) if overrides else None
+    sweep.go_on(asked.launch if asked and of_launch else None, asked.sweep.at_once if asked and of_sweep else None)
     sweep.conclude()
 
 
@@ -68,7 +72,8 @@ def launched_by(composition: Composition, overrides: list[str]) -> Composition:
         return dataclasses.replace(composition, experiment=dataclasses.replace(composition.experiment, launch=launch))
     launch = composed_of(overrides, ("launch",)).launch
     changed = dataclasses.replace(composition, experiment=dataclasses.replace(composition.experiment, launch=launch))
-    write(changed)
+    if not launch.dry_run:
+        write(changed)
     return changed
 
 
@@ -80,8 +85,12 @@ def composed_of(overrides: list[str], allowed: tuple[str, ...]) -> Experiment:
             "with it."
         )
     register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return to_experiment(compose("config", overrides=overrides))
+    search = ",".join(f"file://{folder}" for folder in imported_folders)
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return to_experiment(compose("config", overrides=[*overrides, f"hydra.searchpath=[{search}]"]))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error)) from error
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from mmexp.kinds import kind_of
 from mmexp.models.facts import check_modalities, model_facts
 from mmexp.output_cache import OutputCache
 from mmexp.record import Record
-from mmexp.save import peak_memory_bytes, push_model, save_model
+from mmexp.save import peak_memory_bytes, save_model
 from mmexp.tuning import Tuning
 from mmexp.workers import fork_workers
 
@@ -91,7 +91,6 @@ def run(composition: Composition) -> float:
         save_model(model, run_dir / "model", experiment.dims.truncate_dim)
         if ranks.is_main():
             plot({"baseline": before, "final": after}, run_dir)
-            push_model(run_dir / "model", experiment.hub)
         return record.finish(before, after, throughput, peak_memory_bytes())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import math
 import os
@@ -38,6 +40,21 @@ def remove_if_only(folder: Path, names: set[str]) -> None:
     """Remove a folder that holds nothing but files or folders of these names."""
     if folder.is_dir() and {path.name for path in folder.iterdir()} <= names:
         shutil.rmtree(folder)
+
+
+def hold(file: Path) -> BinaryIO:
+    """Lock a file for as long as this process lives, however it ends; its data workers do not hold it on.
+
+    Raises `BlockingIOError` where another process has it. A file system without locks is taken to have no other.
+    """
+    stream = file.open("ab")
+    try:
+        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            stream.close()
+            raise BlockingIOError(f"{file} is held by another process") from error
+    return stream
 
 
 def finite(value: Any) -> Any:

@@ -329,3 +329,23 @@ def test_a_failing_dashboard_does_not_fail_the_run(tmp_path, monkeypatch, caplog
         record.finish(None, by_dim({8: METRICS}))
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "finished"
     assert "not shown in Trackio (division by zero)" in caplog.text
+
+
+def test_a_run_that_another_process_runs_is_left_alone(tmp_path):
+    (tmp_path / "result.json").write_text("{}")
+    code = (
+        "import time; from pathlib import Path; from mmexp.run_files import hold\n"
+        f"held = hold(Path({str(tmp_path / '.lock')!r})); print('held', flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ConfigError, match="is being run by another process"), record_in(tmp_path):
+            pass
+        assert (tmp_path / "result.json").exists()
+        other.kill()
+        other.wait()
+        with record_in(tmp_path):
+            pass
+    finally:
+        other.kill()

@@ -19,6 +19,7 @@ from mmexp.experiment import register, to_experiment
 from mmexp.models.tiny_vlm import TinyVlm, write_checkpoint
 from mmexp.run import run
 from mmexp.schema import ConfigError
+from mmexp.upload import upload
 from tests.conftest import page, vdr_columns_rows, write_config, write_readme
 
 SMALL = [
@@ -536,4 +537,5 @@ def test_an_upload_that_fails_is_a_warning(vdr_columns, tmp_path, caplog):
     common = ["+experiment=vdr_2b", "model=tiny_vlm", *SMALL, *QUICK, "dims=halves", f"data.path={vdr_columns}"]
     result = run_in(tmp_path, *common, "hub.model_id=me/nothing")
     assert result["status"] == "finished"
+    upload(thaw(tmp_path / "run"))
     assert "hub.model_id=me/nothing: the model could not be pushed" in caplog.text

@@ -29,6 +29,11 @@ class Launcher(ABC):
         """What trains one model in several processes: ddp, zero1, zero2, zero3 or fsdp2. None: there is one process."""
         return None
 
+    @property
+    def num_ranks(self) -> int | str:
+        """Processes of one run, on all nodes; auto where the machine decides."""
+        return 1
+
     @abstractmethod
     def command(self, composition: Composition) -> Command:
         """What runs it, or continues it. Raises `ConfigError` for what cannot be started here."""

@@ -41,6 +41,10 @@ class Accelerate(Launcher):
     def engine(self) -> str:
         return self.accelerate.kind
 
+    @property
+    def num_ranks(self) -> int | str:
+        return self.num_processes
+
     def command(self, composition: Composition) -> Command:
         num_gpus = num_visible_gpus()
         return accelerate_launch(self.accelerate, composition, self._count(num_gpus), has_gpus=num_gpus > 0)

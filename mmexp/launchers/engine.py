@@ -30,6 +30,11 @@ class Engine:
     cpu_offload: bool = False
     """Keep optimizer states (zero1, zero2), and weights too (zero3, fsdp2), in the memory of the CPU."""
 
+    def __post_init__(self) -> None:
+        own = Path(self.config_file).expanduser()
+        if not (FILES / self.config_file).is_file() and own.is_file():
+            self.config_file = str(own.resolve())  # the run may be continued from another folder
+
     @cached_property
     def file(self) -> Path:
         """Where the file is. Raises `ConfigError` where it is not."""
@@ -69,6 +74,11 @@ class Engine:
             raise ConfigError(
                 f"launch.accelerate.config_file={self.config_file} says distributed_type: {named}, which would start a "
                 "single process. Write MULTI_GPU, DEEPSPEED or FSDP, also without a GPU, or use launch/accelerate=ddp."
+            )
+        if "deepspeed_config_file" in self._section("deepspeed_config"):
+            raise ConfigError(
+                f"launch.accelerate.config_file={self.config_file} names a deepspeed_config_file, which hides what "
+                "it asks for. Write zero_stage and the other keys into deepspeed_config itself."
             )
         level = {"DEEPSPEED": self._section("deepspeed_config").get("zero_stage", 2), "FSDP": 2}
         return KINDS[named] + str(level.get(named, ""))

@@ -29,10 +29,13 @@ class InProcess(Launcher):
         import torch
 
         from mmexp.run import run
+        from mmexp.upload import upload
 
         while True:
             try:
-                return run(composition)
+                metric = run(composition)
+                upload(composition)
+                return metric
             except torch.OutOfMemoryError:
                 smaller = with_half_the_mini_batch(composition)
                 if smaller is None:

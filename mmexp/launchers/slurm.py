@@ -124,6 +124,10 @@ class Slurm(Launcher):
         return self.accelerate.kind
 
     @property
+    def num_ranks(self) -> int:
+        return self.nodes * self.num_processes
+
+    @property
     def num_processes(self) -> int:
         """Processes of a node."""
         return self.processes_per_node or max(1, self.gpus_per_node)

@@ -23,7 +23,8 @@ SHORT = {
     "trainer.learning_rate": "lr",
 }
 MAX_LENGTH = 120
-# Where and how a run is executed and shown. They change no result, so a member is the same whatever they are.
+# Where and how a run is executed and shown. They change no result, so a member is the same whatever they are; but for
+# the number of its processes, each of which has rows of its own in a batch.
 VOLATILE = ("output_root", "profile_steps", "evaluation", "launch", "tracking", "hub", "sweep")
 
 
@@ -60,5 +61,6 @@ def identity(experiment: Experiment) -> str:
     counts = {
         "config": {key: value for key, value in plain_config(experiment).items() if key not in VOLATILE},
         "schemas": {path: name for path, name in schemas_of(experiment) if path.split(".")[0] not in VOLATILE},
+        "num_processes": experiment.launch.num_ranks,
     }
     return hashlib.sha256(json.dumps(counts, sort_keys=True, default=str).encode()).hexdigest()[:8]

@@ -41,7 +41,7 @@ def test_where_and_how_it_runs_leaves_the_hash(tmp_path):
     moved = [
         "output_root=elsewhere",
         "launch=accelerate",
-        "launch.num_processes=2",
+        "launch.num_processes=1",
         "tracking=none",
         "sweep.name=other",
         "hub.model_id=me/mine",
@@ -60,6 +60,7 @@ def test_whatever_changes_a_result_changes_the_hash():
         ["trainer.learning_rate=2e-5"],
         ["data.num_negatives=2"],
         ["loss.mini_batch_num_tokens=99"],
+        ["launch=accelerate", "launch.num_processes=2"],  # each has rows of its own in a batch
         ["loss=margin_mse", "model@loss.teacher=clip_vit_b32"],
         ["loss=contrastive"],
         ["loss=online_contrastive"],  # another loss with the same fields
