@@ -86,9 +86,12 @@ class SweepFolder:
         self._launch([*missing.values()])
 
     def _forget(self, keys: set[str]) -> None:
-        """Leave nothing of members that could not be started."""
+        """Leave nothing of members that could not be started. One that was has more in its folder, and stays."""
         for key in keys:
-            remove_if_only(self.path / self._members.pop(key).folder, {VALUES, TYPES})
+            run_dir = self.path / self._members[key].folder
+            remove_if_only(run_dir, {VALUES, TYPES})
+            if not run_dir.exists():
+                del self._members[key]
         if self._members:
             self.write()
         else:

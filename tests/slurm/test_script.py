@@ -227,6 +227,23 @@ def test_ctrl_c_ends_the_waiting_and_not_the_jobs(tmp_path, monkeypatch, capsys)
     assert f"python -m mmexp.slurm {tmp_path}. Cancel them: scancel 12\n" in capsys.readouterr().out
 
 
+def test_while_waiting_a_question_that_fails_is_asked_again_and_not_for_ever(tmp_path, monkeypatch):
+    answers = iter([ConfigError("squeue says: timeout"), {"12": JobState("FAILED")}])
+
+    def answer(job_ids):
+        if isinstance(found := next(answers, ConfigError("squeue says: timeout")), ConfigError):
+            raise found
+        return found
+
+    monkeypatch.setattr(progress, "job_states", answer)
+    job = Job("12", tmp_path, tmp_path / "log")
+    [result] = progress.wait_for([job], 0)
+    assert result["status"] == "failed"
+    monkeypatch.setattr(progress, "SECONDS_WITHOUT_NEWS", 0)
+    with pytest.raises(ConfigError, match=r"squeue says: timeout\. The jobs go on\. .* scancel 12"):
+        progress.wait_for([job], 0)
+
+
 def test_a_row_shows_the_last_step_and_the_last_metric(tmp_path):
     rows = [{"step": n, "metrics": {"train/loss": 3.0 - n, "x/hours": 1}} for n in (1, 2)]
     lines = [json.dumps({"time": "now", **row}) for row in [*rows, {"step": 2, "metrics": {"x/hours": 1}}]]

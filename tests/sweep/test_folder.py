@@ -176,6 +176,17 @@ def test_what_cannot_be_started_leaves_nothing(runs, asked, call, tmp_path, monk
     assert [path.name[:6] for path in tmp_path.glob("seed=*")] == ["seed=1"]
 
 
+def test_what_was_submitted_stays_whatever_fails_after(runs, asked, call, tmp_path, monkeypatch):
+    def submit(launcher, members, *more):
+        (members[0].run_dir / "slurm.json").write_text("{}")
+        raise ConfigError("Slurm has not answered for 10 minutes")
+
+    monkeypatch.setattr(Launcher, "launch_members", submit)
+    with pytest.raises(ConfigError):
+        call(asked(1), asked(2))
+    assert list(index(tmp_path)) == ["1"]
+
+
 def test_a_sweep_that_was_asked_to_stop_says_how_to_go_on(runs, asked, call, tmp_path, capsys, monkeypatch):
     def stop(*given):
         raise Preempted(128 + 2)
