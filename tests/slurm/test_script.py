@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mmexp.composition import Composition, freeze
+from mmexp.composition import Composition, freeze, thaw
 from mmexp.interruption import SIGNALS
 from mmexp.launchers.accelerate_launch import Machine
 from mmexp.processes import before_listening
@@ -23,6 +23,7 @@ from mmexp.slurm.client import JobState, job_states
 from mmexp.slurm.failures import Failures
 from mmexp.slurm.jobs import Job, refuse_while_queued
 from mmexp.slurm.node import Supervisor, this_machine
+from mmexp.slurm.node import main as node_main
 from mmexp.slurm.submission import submit_array
 from mmexp.visible_gpus import num_visible_gpus
 from tests.test_run import ROOT, experiment_of
@@ -258,9 +259,14 @@ def test_a_row_shows_the_last_step_and_the_last_metric(tmp_path):
 def test_nodes_meet_at_the_first_and_elsewhere_after_a_requeue(monkeypatch):
     for name, value in (("JOB_ID", "123456"), ("NODEID", "1"), ("JOB_NUM_NODES", "2")):
         monkeypatch.setenv(f"SLURM_{name}", value)
-    assert this_machine("node7") == Machine(1, 2, "node7", 23456)
+    first = 20000 + 123456 * 101 % 10000
+    assert this_machine("node7") == Machine(1, 2, "node7", first)
     monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
-    assert this_machine("node7").main_port == 23458
+    assert this_machine("node7").main_port == first + 2
+    monkeypatch.setenv("SLURM_JOB_ID", "123457")
+    assert this_machine("node7").main_port == first + 103
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "1")
+    assert this_machine("node7").main_port == 0  # any that is free
 
 
 def failure(rank: int, time: float, exit_code: int = 1) -> dict:
@@ -279,6 +285,37 @@ def test_the_first_failure_of_all_nodes_counts_and_a_killed_rank_before_all(tmp_
     assert failures.first()["rank"] == 8
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert Failures(tmp_path, num_nodes=3).first() is None
+
+
+@pytest.mark.usefixtures("_signals")
+def test_a_job_that_lacks_memory_is_requeued_with_half_the_mini_batch(tmp_path, monkeypatch):
+    composition = composed(tmp_path, "launch.gpus_per_node=0")
+    digest, tokens = composition.digest, composition.experiment.loss.mini_batch_num_tokens
+    started = []
+
+    def child(command, composition):
+        started.append(composition.experiment.loss.mini_batch_num_tokens)
+        return SimpleNamespace(poll=lambda: 1, failure=lambda: failures.pop())
+
+    def node() -> int:
+        with pytest.raises(SystemExit) as ended:
+            node_main()
+        return ended.value.code
+
+    monkeypatch.setattr("mmexp.slurm.node.Child", child)
+    monkeypatch.setattr("sys.argv", ["node", str(tmp_path), digest, "node7"])
+    monkeypatch.setattr("mmexp.slurm.failures.SECONDS_FOR_OTHERS", 0)
+    monkeypatch.chdir(tmp_path)
+    for name, value in (("JOB_ID", "12"), ("NODEID", "0"), ("JOB_NUM_NODES", "1")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    failures = [failure(0, 5.0), {**failure(0, 5.0), "type": "OutOfMemoryError"}]
+    assert node() == 140
+    assert thaw(tmp_path).experiment.loss.mini_batch_num_tokens == tokens // 2
+    assert node() == 2  # a first start is of what was submitted
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    (tmp_path / "result.json").unlink()  # as the script does
+    assert node() == 1  # another failure
+    assert started == [tokens, tokens // 2]
 
 
 class Stuck:
