@@ -79,15 +79,15 @@ class Slurm(Launcher):
     """Features that the nodes must have, such as a100|h100."""
 
     setup: list[str] = field(default_factory=list)
-    """Lines of shell that come first on the first node, whose environment all have: module load cuda; source
-    .venv/bin/activate."""
+    """Lines of shell that come first on the first node, whose environment all have: module load cuda. Python is that
+    of `launch.python`."""
 
     extra: list[str] = field(default_factory=list)
     """Further options of sbatch, each as it is written there: --exclusive, --mail-type=END."""
 
     python: str | None = None
     """What starts Python on the nodes, as one types it: also apptainer exec --nv image.sif python. null: the Python
-    that submits, or `python` where launch.setup chooses one."""
+    that submits. python: the one that launch.setup chooses, such as with source .venv/bin/activate."""
 
     signal_seconds: int = 120
     """Seconds before the time limit at which the run is asked for a checkpoint, to go on from after a requeue."""
