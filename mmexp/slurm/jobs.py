@@ -45,6 +45,8 @@ class Job:
         """
         file = self.run_dir / "result.json"
         result = json.loads(file.read_text()) if file.exists() else {}
+        if result.get("status") == "finished":  # whatever became of the job after
+            return result
         if state is None or state.name == "COMPLETED" or (state.name != "CANCELLED" and result.get("error")):
             return result or self._lost("failed", "no result was left, and Slurm does not know the job any more")
         status = "cancelled" if state.name == "CANCELLED" else "failed"

@@ -64,6 +64,7 @@ def test_a_dry_run_prints_the_script_that_would_be_submitted(tmp_path, capsys):
     assert options >= {f"--chdir={Path.cwd()}", f"--output={tmp_path}/slurm-%j.log"}
     assert printed.index("module load cuda") < printed.index("srun --ntasks=2")
     assert f"'{composition.digest} {tmp_path}'" in printed
+    assert f"{sys.executable} -m mmexp.slurm.node" in printed  # also where launch.setup is given
 
 
 SRUN = 'echo "$@"; exit ${CODE}'
@@ -83,8 +84,10 @@ def array(tmp_path_factory) -> tuple[Path, list[Composition]]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         path = programs(folder / "bin", srun=SRUN, scontrol=SCONTROL, sbatch="echo 12", getent="exit 2")
         monkeypatch.setenv("PATH", path)
+        (members[0].run_dir / "result.json").write_text("of an earlier start")
         jobs = submit_array(members[0].experiment.launch, members, at_once=1)
     assert [job.job_id for job in jobs] == ["12_0", "12_1"]
+    assert not (members[0].run_dir / "result.json").exists()
     return folder, members
 
 
@@ -243,6 +246,12 @@ def test_while_waiting_a_question_that_fails_is_asked_again_and_not_for_ever(tmp
     monkeypatch.setattr(progress, "SECONDS_WITHOUT_NEWS", 0)
     with pytest.raises(ConfigError, match=r"squeue says: timeout\. The jobs go on\. .* scancel 12"):
         progress.wait_for([job], 0)
+
+
+def test_a_run_that_has_finished_has_whatever_slurm_says(tmp_path):
+    (tmp_path / "result.json").write_text('{"status": "finished", "error": null}')
+    for state in ("CANCELLED", "TIMEOUT", "NODE_FAIL"):
+        assert Job("12", tmp_path, tmp_path / "log").result(JobState(state))["status"] == "finished"
 
 
 def test_a_row_shows_the_last_step_and_the_last_metric(tmp_path):
