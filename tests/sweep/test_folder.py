@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mmexp.__main__ import main
 from mmexp.composition import Composition, thaw
 from mmexp.interruption import Preempted
 from mmexp.launchers import Launcher
@@ -234,6 +235,25 @@ def test_what_was_submitted_stays_whatever_fails_after(runs, asked, call, tmp_pa
     with pytest.raises(ConfigError):
         call(asked(1), asked(2))
     assert list(index(tmp_path)) == ["1"]
+
+
+@pytest.mark.parametrize(("has_begun", "code"), [(False, 2), (True, 1)])
+def test_an_error_of_a_sweep_that_has_begun_is_no_folder_that_cannot_be_made(
+    runs, asked, call, monkeypatch, capsys, has_begun, code
+):
+    def fail():
+        if has_begun:
+            call(asked(1))
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SweepFolder, "opened", None)
+    monkeypatch.setattr("hydra.main", lambda **options: lambda function: fail)
+    monkeypatch.setattr("sys.argv", ["mmexp"])
+    monkeypatch.setattr("mmexp.sweep.folder.SweepFolder.conclude", lambda folder: None)
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == code
+    assert ("the run folder cannot be made" in capsys.readouterr().err) is not has_begun
 
 
 def test_a_sweep_that_was_asked_to_stop_says_how_to_go_on(runs, asked, call, tmp_path, capsys, monkeypatch):
