@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -191,6 +192,31 @@ def test_members_that_slurm_has_are_left_to_it_and_to_no_other_launcher(runs, as
     [(launcher, [member], at_once, queued)] = given
     assert (launcher, at_once, queued) == (asked(2, *slurm).experiment.launch, 3, [job])
     assert member.run_dir.name.startswith("seed=2-")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "waits"),
+    [
+        ([], True),
+        (["launch.dry_run=true"], False),
+        (["launch=slurm"], False),
+        (["launch=slurm", "launch.wait=true"], True),
+    ],
+)
+def test_a_sweeper_that_needs_results_is_refused_before_anything_is_submitted(asked, overrides, waits):
+    one = asked(1, *overrides)
+    from hydra_plugins.mmexp_launcher import MembersLauncher
+
+    started = []
+    launcher = MembersLauncher()
+    launcher._optimises, launcher._compose = True, lambda overrides: one
+    launcher._folder = SimpleNamespace(run=lambda members: started.append(members) or [0.5])
+    if waits:
+        assert launcher.launch([["seed=1"]], 0)[0].return_value == 0.5
+    else:
+        with pytest.raises(ConfigError, match=r"launch\.wait=true"):
+            launcher.launch([["seed=1"]], 0)
+    assert started == ([[one]] if waits else [])
 
 
 def test_where_slurm_cannot_be_asked_a_sweep_goes_on_with_a_warning(runs, asked, call, tmp_path, monkeypatch, caplog):
