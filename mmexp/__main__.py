@@ -70,18 +70,21 @@ def main(
         refuse(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         refuse(explain(error))
-    except OSError as error:
-        if "compose_and_launch" in {frame.name for frame in traceback.extract_tb(error.__traceback__)}:
+    except Exception as error:
+        if SweepFolder.opened is not None:
+            traceback.print_exc()  # such as Optuna's where no member has finished
+            SweepFolder.opened.conclude()
+            sys.exit(1)
+        if not isinstance(error, OSError) or has_begun(error):
             raise
         refuse(f"the run folder cannot be made: {error}. Choose a folder that can be written to with output_root=...")
-    except Exception:
-        if SweepFolder.opened is None:
-            raise
-        traceback.print_exc()  # such as Optuna's where no member has finished
-        SweepFolder.opened.conclude()
-        sys.exit(1)
     if SweepFolder.opened is not None:
         SweepFolder.opened.conclude()
+
+
+def has_begun(error: Exception) -> bool:
+    """Whether Hydra had made the run folder, and called what runs in it."""
+    return "compose_and_launch" in {frame.name for frame in traceback.extract_tb(error.__traceback__)}
 
 
 def refuse(message: str) -> NoReturn:

@@ -33,6 +33,11 @@ def test_countries_and_intensities_are_grids(grid):
     Tracking(grid=grid).check()
 
 
+def test_a_machine_that_only_submits_needs_no_codecarbon(monkeypatch):
+    monkeypatch.setitem(sys.modules, "codecarbon", None)
+    Tracking(grid="ESP").check()
+
+
 def test_no_grid_is_needed_where_no_energy_is_measured():
     Tracking(codecarbon=False).check()
 

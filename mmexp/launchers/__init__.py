@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmexp.out_of_memory import with_half_the_mini_batch
 from mmexp.outcome import metric_of
 from mmexp.processes import Child
+from mmexp.schema import ConfigError
 from mmexp.sweep.side_by_side import SideBySide
 
 if TYPE_CHECKING:
     from mmexp.command import Command
     from mmexp.composition import Composition
+    from mmexp.slurm.jobs import Job
 
 
 @dataclass
@@ -33,6 +36,11 @@ class Launcher(ABC):
     def num_ranks(self) -> int | str:
         """Processes of one run, on all nodes; auto where the machine decides."""
         return 1
+
+    @property
+    def waits(self) -> bool:
+        """Whether what it launches has ended when it returns."""
+        return not self.dry_run
 
     @abstractmethod
     def command(self, composition: Composition) -> Command:
@@ -53,13 +61,22 @@ class Launcher(ABC):
                 return metric_of(result)
             composition = smaller
 
-    def launch_members(self, members: list[Composition], at_once: int) -> list[dict[str, Any] | None]:
+    def launch_members(
+        self, members: list[Composition], at_once: int, queued: Sequence[Job] = ()
+    ) -> list[dict[str, Any] | None]:
         """Run the members of a sweep, or continue them, `at_once` side by side; return result.json of each.
 
-        What one of them ends with is in its result, and does not keep the others from running. None where a member was
-        submitted, or runs already, and is not waited for. Raises `ConfigError`, before any starts, for what cannot be
-        started here, and `Preempted`, once those that run have ended, where this process was asked to stop.
+        `queued`: the jobs of further members, which are queued or running. What one member ends with is in its result,
+        and does not keep the others from running. None where a member was submitted and is not waited for. Raises
+        `ConfigError`, before any starts, for what cannot be started here, and `Preempted`, once those that run have
+        ended, where this process was asked to stop.
         """
+        if queued:
+            ids = " ".join(job.job_id for job in queued)
+            raise ConfigError(
+                f"{len(queued)} members of the sweep are in Slurm's hands, and launch is another. Keep launch=slurm, "
+                f"or first: scancel {ids}"
+            )
         if self.dry_run:
             print(*map(self.command, members), sep="\n")
             return [None] * len(members)

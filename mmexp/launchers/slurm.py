@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,13 @@ from mmexp.launchers.accelerate_launch import Machine, accelerate_launch
 from mmexp.launchers.engine import Engine
 from mmexp.outcome import metric_of
 from mmexp.schema import ConfigError, schema
-from mmexp.slurm.jobs import jobs_that_go_on
 from mmexp.slurm.progress import wait_for
 from mmexp.slurm.submission import submit_array, submit_run, write_script
 from mmexp.visible_gpus import num_visible_gpus
 
 if TYPE_CHECKING:
     from mmexp.composition import Composition
+    from mmexp.slurm.jobs import Job
 
 CPUS_PER_PROCESS = 8
 # Options of sbatch that a key says, or that a run depends on.
@@ -78,15 +79,15 @@ class Slurm(Launcher):
     """Features that the nodes must have, such as a100|h100."""
 
     setup: list[str] = field(default_factory=list)
-    """Lines of shell that come first on the first node, whose environment all have: module load cuda; source
-    .venv/bin/activate."""
+    """Lines of shell that come first on the first node, whose environment all have: module load cuda. Python is that
+    of `launch.python`."""
 
     extra: list[str] = field(default_factory=list)
     """Further options of sbatch, each as it is written there: --exclusive, --mail-type=END."""
 
     python: str | None = None
     """What starts Python on the nodes, as one types it: also apptainer exec --nv image.sif python. null: the Python
-    that submits, or `python` where launch.setup chooses one."""
+    that submits. python: the one that launch.setup chooses, such as with source .venv/bin/activate."""
 
     signal_seconds: int = 120
     """Seconds before the time limit at which the run is asked for a checkpoint, to go on from after a requeue."""
@@ -137,6 +138,10 @@ class Slurm(Launcher):
         """CPUs of a node."""
         return self.cpus_per_node or CPUS_PER_PROCESS * self.num_processes
 
+    @property
+    def waits(self) -> bool:
+        return self.wait and not self.dry_run
+
     def options(self) -> list[str]:
         """What is asked of Slurm for every job, as options of sbatch."""
         asked = {
@@ -170,20 +175,20 @@ class Slurm(Launcher):
         [result] = wait_for([job], self.poll_seconds)
         return metric_of(result)
 
-    def launch_members(self, members: list[Composition], at_once: int) -> list[dict[str, Any] | None]:
-        """Submit the members of a sweep as an array. Those whose job is queued or running are left to it."""
+    def launch_members(
+        self, members: list[Composition], at_once: int, queued: Sequence[Job] = ()
+    ) -> list[dict[str, Any] | None]:
+        """Submit the members of a sweep as an array. `wait` is for the jobs that are queued, too."""
         if self.dry_run:
-            print(write_script(self, members, at_once).read_text())
+            if members:
+                print(write_script(self, members, at_once).read_text())
             return [None] * len(members)
-        jobs = {job.run_dir: job for job in jobs_that_go_on([member.run_dir for member in members])}
-        missing = [member for member in members if member.run_dir not in jobs]
-        if missing:
-            new = submit_array(self, missing, at_once)
-            jobs |= {job.run_dir: job for job in new}
+        new = submit_array(self, members, at_once) if members else []
+        if new:
             print(f"jobs {new[0].job_id} to {new[-1].job_id} run {len(new)} members, {at_once} at once", flush=True)
         if not self.wait:
             return [None] * len(members)
-        return [*wait_for([jobs[member.run_dir] for member in members], self.poll_seconds)]
+        return [*wait_for([*queued, *new], self.poll_seconds)[len(queued) :]]
 
     def command_on(self, machine: Machine, composition: Composition) -> Command:
         """What one node of the job starts. Raises `ConfigError` where the node is not as asked for."""

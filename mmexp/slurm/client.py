@@ -44,6 +44,11 @@ class JobState:
         return self.name in OVER
 
 
+def can_be_asked() -> bool:
+    """Whether this machine has Slurm's programs."""
+    return shutil.which("squeue") is not None
+
+
 def submit(script: Path) -> str:
     """Submit a script; return the job's id. Raises `ConfigError` with Slurm's own words where it is refused."""
     return _output("sbatch", "--parsable", str(script)).strip().partition(";")[0]

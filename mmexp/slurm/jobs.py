@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 
 from mmexp.run_files import write_whole
 from mmexp.schema import ConfigError
-from mmexp.slurm.client import JobState, job_states
+from mmexp.slurm.client import JobState, can_be_asked, job_states
+
+log = logging.getLogger(__name__)
 
 FILE = "slurm.json"
 LOG_LINES = 15
@@ -42,6 +45,8 @@ class Job:
         """
         file = self.run_dir / "result.json"
         result = json.loads(file.read_text()) if file.exists() else {}
+        if result.get("status") == "finished":  # whatever became of the job after
+            return result
         if state is None or state.name == "COMPLETED" or (state.name != "CANCELLED" and result.get("error")):
             return result or self._lost("failed", "no result was left, and Slurm does not know the job any more")
         status = "cancelled" if state.name == "CANCELLED" else "failed"
@@ -67,8 +72,12 @@ def job_of(run_dir: Path) -> Job | None:
 
 
 def jobs_that_go_on(run_dirs: Sequence[Path]) -> list[Job]:
-    """The jobs of runs that are queued or running."""
+    """The jobs of runs that are queued or running: none, with a warning, where this machine cannot ask Slurm."""
     jobs = [job for run_dir in run_dirs if (job := job_of(run_dir)) is not None]
+    if jobs and not can_be_asked():
+        ids = " ".join(job.job_id for job in jobs)
+        log.warning("there is no squeue here to ask whether jobs go on that may write into the same folders: %s", ids)
+        return []
     states = job_states([job.job_id for job in jobs]) if jobs else {}
     return [job for job in jobs if job.job_id in states and not states[job.job_id].is_over]
 

@@ -1,7 +1,8 @@
 """`python -m mmexp.slurm.node RUN_DIR DIGEST MAIN_ADDRESS`: the processes of a run on one node of a Slurm job.
 
 What the job's script starts once on every node. Exits with 140 where the run stopped because the cluster asked for it,
-so that the script requeues the job.
+or lacked memory and goes on with half the mini-batch, so that the script requeues the job. DIGEST is of the composition
+as it was submitted; a job that is requeued may have halved it since.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mmexp.__main__ import complain
-from mmexp.composition import thaw
-from mmexp.interruption import SIGNALS
+from mmexp.composition import Composition, thaw
+from mmexp.interruption import SIGNALS, STOPPED_BY_CLUSTER
 from mmexp.launchers.accelerate_launch import Machine
+from mmexp.out_of_memory import with_half_the_mini_batch
 from mmexp.processes import STOPPED, Child, settle
+from mmexp.rank import log_into
 from mmexp.run_files import write_whole
 from mmexp.schema import ConfigError
 from mmexp.slurm.failures import Failures
@@ -34,7 +37,7 @@ def main() -> None:
     machine = this_machine(main_address)
     failures = Failures(Path(run_dir), machine.count)
     try:
-        composition = thaw(Path(run_dir), digest)
+        composition = thaw(Path(run_dir), None if num_restarts() else digest)
         launch: Slurm = composition.experiment.launch  # type: ignore[assignment]
         command = launch.command_on(machine, composition)
     except ConfigError as error:
@@ -46,10 +49,21 @@ def main() -> None:
         failures.add(machine.rank, failure)
     if (first := failures.first()) is not None:
         settle(composition, 1, first)  # the last node that ends has seen all
-        code = 1
+        code = STOPPED_BY_CLUSTER if machine.rank == 0 and halves_the_mini_batch(composition) else 1
     for number in SIGNALS:  # Slurm ends the others when one node is done: none may die of it on its last metres
         signal.signal(number, signal.SIG_IGN)
     sys.exit(code)
+
+
+def num_restarts() -> int:
+    """How often this job was requeued."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+
+
+def halves_the_mini_batch(composition: Composition) -> bool:
+    """Whether the run lacked memory, and goes on with half the mini-batch, which the run folder says from now on."""
+    log_into(composition)
+    return with_half_the_mini_batch(composition) is not None
 
 
 def refuse(run_dir: Path, failures: Failures, machine: Machine, words: str) -> NoReturn:
@@ -64,8 +78,10 @@ def refuse(run_dir: Path, failures: Failures, machine: Machine, words: str) -> N
 
 def this_machine(main_address: str) -> Machine:
     """This node of the job. After a requeue they meet at another port, where no process of before can be."""
-    job, restarts, node = (int(os.environ.get(f"SLURM_{key}", "0")) for key in ("JOB_ID", "RESTART_COUNT", "NODEID"))
-    return Machine(node, int(os.environ["SLURM_JOB_NUM_NODES"]), main_address, 20000 + (job + restarts) % 10000)
+    job, node, count = (int(os.environ[f"SLURM_{key}"]) for key in ("JOB_ID", "NODEID", "JOB_NUM_NODES"))
+    # Jobs of neighbouring numbers share nodes: the port of one that was requeued must not be that of the next.
+    port = 20000 + (job * 101 + num_restarts()) % 10000 if count > 1 else 0
+    return Machine(node, count, main_address, port)
 
 
 class Supervisor:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmexp.schema import ConfigError
 from mmexp.slurm.client import JobState, job_states
 
 if TYPE_CHECKING:
@@ -16,8 +18,12 @@ if TYPE_CHECKING:
 
     from mmexp.slurm.jobs import Job
 
+log = logging.getLogger(__name__)
+
 # A file that a node has written may be seen later on another machine.
 SECONDS_TO_APPEAR = 60
+# Slurm answers nobody while it is busy or started anew; the jobs go on meanwhile.
+SECONDS_WITHOUT_NEWS = 600
 SHOWN = ("eval/ndcg@10", "train/loss")
 TAIL_BYTES = 65536
 
@@ -32,6 +38,7 @@ class Progress:
 
         self._states: dict[str, JobState] = {}
         self._completed_at: dict[str, float] = {}
+        self._heard_at = time.monotonic()
 
     @property
     def is_over(self) -> bool:
@@ -46,6 +53,25 @@ class Progress:
             if (state is None or state.is_over) and not self._may_appear(job, state):
                 self.results[job.job_id] = job.result(state)
         self._states |= states
+
+    def look_if_possible(self) -> None:
+        """The same, where Slurm answers. Raises `ConfigError` where it has not for `SECONDS_WITHOUT_NEWS`."""
+        try:
+            self.look()
+            self._heard_at = time.monotonic()
+        except ConfigError as error:
+            silent = time.monotonic() - self._heard_at
+            if silent > SECONDS_WITHOUT_NEWS:
+                raise ConfigError(
+                    f"Slurm has not answered for {silent / 60:.0f} minutes: {error}. {self.going_on()}"
+                ) from error
+            log.warning("no news of the jobs: %s", error)
+
+    def going_on(self) -> str:
+        """What to type for jobs that are not waited for any more."""
+        ids = sorted({job.job_id.partition("_")[0] for job in self.jobs if job.job_id not in self.results})
+        folder = self.jobs[0].run_dir if len(self.jobs) == 1 else self.jobs[0].run_dir.parent
+        return f"The jobs go on. See them: python -m mmexp.slurm {folder}. Cancel them: scancel {' '.join(ids)}"
 
     def _may_appear(self, job: Job, state: JobState | None) -> bool:
         """Whether a run that completed has a result that is not seen yet."""
@@ -73,22 +99,23 @@ class Progress:
 
 
 def wait_for(jobs: Sequence[Job], seconds: float) -> list[dict[str, Any]]:
-    """Show how jobs stand every so many seconds until all are over; return result.json of each."""
+    """Show how jobs stand every so many seconds until all are over; return result.json of each.
+
+    Raises `ConfigError` where Slurm does not answer for long. The jobs go on then, as they do after Ctrl-C.
+    """
     from rich.live import Live
 
     progress = Progress(jobs)
     try:
         with Live(progress.table(), auto_refresh=False) as live:
             while True:
-                progress.look()
+                progress.look_if_possible()
                 live.update(progress.table(), refresh=True)
                 if progress.is_over:
                     return [progress.results[job.job_id] for job in jobs]
                 time.sleep(seconds)
     except KeyboardInterrupt:
-        going_on = sorted({job.job_id.partition("_")[0] for job in jobs if job.job_id not in progress.results})
-        folder = jobs[0].run_dir if len(jobs) == 1 else jobs[0].run_dir.parent
-        print(f"The jobs go on. See them: python -m mmexp.slurm {folder}. Cancel them: scancel {' '.join(going_on)}")
+        print(progress.going_on())
         sys.exit(130)
 
 

@@ -68,7 +68,7 @@ def script_of(launch: Slurm, members: Sequence[Composition], file: Path, at_once
                 runs="\n".join(f"    {shlex.quote(f'{member.digest} {member.run_dir}')}" for member in members),
                 nodes=launch.nodes,
                 cpus=launch.num_cpus,
-                python=launch.python or ("python" if launch.setup else shlex.quote(sys.executable)),
+                python=launch.python or shlex.quote(sys.executable),
                 stopped=STOPPED_BY_CLUSTER,
                 max_requeues=launch.max_requeues,
             ),

@@ -25,7 +25,7 @@ def submit_run(launch: Slurm, composition: Composition) -> Job:
     script = write_script(launch, [composition])
     job_id = _submit(script)
     job = Job(job_id, composition.run_dir, script.parent / f"slurm-{job_id}.log")
-    job.write()
+    _taken(job)
     return job
 
 
@@ -36,7 +36,7 @@ def submit_array(launch: Slurm, members: Sequence[Composition], at_once: int) ->
     jobs = []
     for index, member in enumerate(members):
         jobs.append(Job(f"{array}_{index}", member.run_dir, script.parent / f"slurm-{array}_{index}.log"))
-        jobs[-1].write()
+        _taken(jobs[-1])
     return jobs
 
 
@@ -52,6 +52,12 @@ def write_script(launch: Slurm, members: Sequence[Composition], at_once: int | N
     folder = Path(run_dirs[0] if at_once is None else os.path.commonpath([*map(os.path.dirname, run_dirs)]))
     write_whole(folder / SCRIPT, script_of(launch, members, folder / SCRIPT, at_once))
     return folder / SCRIPT
+
+
+def _taken(job: Job) -> None:
+    """Say in the run folder which job has the run, and no more what an earlier one ended with."""
+    job.write()
+    (job.run_dir / "result.json").unlink(missing_ok=True)
 
 
 def _submit(script: Path) -> str:

@@ -9,20 +9,20 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from mmexp.composition import TYPES, VALUES
+from mmexp.composition import TYPES, VALUES, thaw
 from mmexp.interruption import Preempted
 from mmexp.run_files import remove_if_only, write_whole
 from mmexp.schema import ConfigError
+from mmexp.slurm.jobs import Job, jobs_that_go_on
 from mmexp.sweep.lock import LOCK, FolderLock
 from mmexp.sweep.member import Member, MemberRun
 from mmexp.sweep.names import identity, label, values
-from mmexp.sweep.status import UNDER_WAY
 from mmexp.sweep.table import print_failures, print_table
 
 if TYPE_CHECKING:
@@ -74,21 +74,28 @@ class SweepFolder:
         refuse_equal(asked)
         known = set(self._members)
         try:
-            self._run([(self._member_of(one), one.experiment) for one in asked])
+            self._run(asked)
         except ConfigError:
             self._forget(set(self._members) - known)
             raise
         return [self.asked[one.hash].metric for one in asked]
 
-    def _run(self, asked: list[tuple[MemberRun, Experiment]]) -> None:
-        self.asked |= {run.member.hash: run for run, _ in asked}
-        missing = {run.member.hash: run.compose(experiment) for run, experiment in asked if not run.is_finished}
-        self._launch([*missing.values()])
+    def _run(self, asked: Sequence[Asked]) -> None:
+        runs = {one.hash: self._member_of(one) for one in asked}
+        self.asked |= runs
+        missing, queued = unfinished(runs.values())
+        experiments = {one.hash: one.experiment for one in asked}
+        members = [run.compose(experiments[run.member.hash]) for run in missing]
+        first = asked[0].experiment
+        self._launch(first.launch, first.sweep.at_once, members, queued)
 
     def _forget(self, keys: set[str]) -> None:
-        """Leave nothing of members that could not be started."""
+        """Leave nothing of members that could not be started. One that was has more in its folder, and stays."""
         for key in keys:
-            remove_if_only(self.path / self._members.pop(key).folder, {VALUES, TYPES})
+            run_dir = self.path / self._members[key].folder
+            remove_if_only(run_dir, {VALUES, TYPES})
+            if not run_dir.exists():
+                del self._members[key]
         if self._members:
             self.write()
         else:
@@ -97,15 +104,14 @@ class SweepFolder:
     def go_on(self, launch: Launcher | None, at_once: int | None) -> None:
         """Run what is not finished of all members; where and how, as they were frozen, or as these say."""
         self.asked = {key: MemberRun(member, self.path) for key, member in self._members.items()}
-        missing = [run.compose_again(launch, at_once) for run in self.asked.values() if not run.is_finished]
-        for composition in missing[:1]:
-            os.chdir(composition.working_directory)
-        self._launch(missing)
-
-    @property
-    def has_members_under_way(self) -> bool:
-        """Whether members that were asked for have not ended: they were submitted to run elsewhere."""
-        return any(run.result["status"] in UNDER_WAY for run in self.asked.values())
+        missing, queued = unfinished(self.asked.values())
+        if not missing and not queued:
+            self.write()
+            return
+        members = [run.compose_again(launch, at_once) for run in missing]
+        first = members[0] if members else thaw(queued[0].run_dir)
+        os.chdir(first.working_directory)
+        self._launch(launch or first.experiment.launch, at_once or first.experiment.sweep.at_once, members, queued)
 
     def discard_if_empty(self) -> None:
         """Remove what was made for a sweep of which nothing began."""
@@ -119,15 +125,15 @@ class SweepFolder:
             self._members[asked.hash] = Member(asked.hash, folder, asked.overrides, values(asked.parameters))
         return MemberRun(self._members[asked.hash], self.path)
 
-    def _launch(self, missing: list[Composition]) -> None:
+    def _launch(self, launch: Launcher, at_once: int, members: list[Composition], queued: list[Job]) -> None:
         self.write()
-        if not missing:
+        if not members and not queued:
             return
         finished = sum(run.is_finished for run in self.asked.values())
-        print(f"{self.path}: {len(missing)} to run, {finished} finished", flush=True)
-        experiment = missing[0].experiment
+        words = f", {len(queued)} in Slurm's hands already" if queued else ""
+        print(f"{self.path}: {len(members)} to run, {finished} finished{words}", flush=True)
         try:
-            experiment.launch.launch_members(missing, experiment.sweep.at_once)
+            launch.launch_members(members, at_once, queued)
         except Preempted as preempted:
             print(f"mmexp: {preempted}. Go on with: python -m mmexp.resume {self.path}", file=sys.stderr)
             raise
@@ -150,6 +156,14 @@ class SweepFolder:
         if failed := [row for row in rows if row["error"] is not None]:
             print_failures(self.path, failed)
             sys.exit(1)
+
+
+def unfinished(runs: Iterable[MemberRun]) -> tuple[list[MemberRun], list[Job]]:
+    """Of runs that are not finished: those to start, and the jobs that have the others."""
+    found = {run.run_dir: run for run in runs if not run.is_finished}
+    queued = jobs_that_go_on([*found])
+    taken = {job.run_dir for job in queued}
+    return [run for run_dir, run in found.items() if run_dir not in taken], queued
 
 
 def read_members(path: Path) -> list[Member]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import getpass
 import json
+import logging
 import os
 import platform
 from datetime import datetime
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from mmexp.schema import ConfigError
+
+log = logging.getLogger(__name__)
 
 LOCK = ".lock"
 
@@ -32,6 +35,8 @@ class FolderLock:
                 f"the sweep in {folder} is run by {taken_by}. Wait for it to end, or give this one a folder of its "
                 "own with sweep.name=..."
             ) from None
+        except OSError as error:  # a file system without locks
+            log.warning("two processes that run this sweep at once would disturb each other: %s", error)
         self._stream.truncate(0)
         self._stream.write(json.dumps(_this_process()))
         self._stream.flush()

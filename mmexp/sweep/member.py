@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from mmexp.composition import TYPES, Composition, freeze, thaw, write
 from mmexp.out_of_memory import with_half_the_mini_batch
-from mmexp.slurm.jobs import jobs_that_go_on
 from mmexp.sweep.names import VOLATILE
 from mmexp.sweep.status import facts, read_result
 
@@ -60,15 +59,11 @@ class MemberRun:
         if not (self.run_dir / TYPES).exists():
             self.run_dir.mkdir(parents=True, exist_ok=True)
             return freeze(experiment, self.run_dir, self.member.overrides)
-        if jobs_that_go_on([self.run_dir]):  # a job refuses what it was not submitted for
-            return thaw(self.run_dir)
         return change(thaw(self.run_dir), **{key: getattr(experiment, key) for key in VOLATILE})
 
     def compose_again(self, launch: Launcher | None, at_once: int | None) -> Composition:
         """What goes on with it, as it was frozen; where and how, as it was, or as these say."""
         frozen = thaw(self.run_dir)
-        if jobs_that_go_on([self.run_dir]):
-            return frozen
         of_launch, of_sweep = frozen.experiment.launch, frozen.experiment.sweep
         return change(
             frozen,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 # Of a run without result.json.
-WAITING, STARTED = UNDER_WAY = ("waiting", "started")
+WAITING, STARTED = "waiting", "started"
 
 
 def read_result(run_dir: Path) -> dict[str, Any]:

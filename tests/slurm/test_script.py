@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mmexp.composition import Composition, freeze
+from mmexp.composition import Composition, freeze, thaw
 from mmexp.interruption import SIGNALS
 from mmexp.launchers.accelerate_launch import Machine
 from mmexp.processes import before_listening
@@ -23,6 +23,7 @@ from mmexp.slurm.client import JobState, job_states
 from mmexp.slurm.failures import Failures
 from mmexp.slurm.jobs import Job, refuse_while_queued
 from mmexp.slurm.node import Supervisor, this_machine
+from mmexp.slurm.node import main as node_main
 from mmexp.slurm.submission import submit_array
 from mmexp.visible_gpus import num_visible_gpus
 from tests.test_run import ROOT, experiment_of
@@ -63,6 +64,7 @@ def test_a_dry_run_prints_the_script_that_would_be_submitted(tmp_path, capsys):
     assert options >= {f"--chdir={Path.cwd()}", f"--output={tmp_path}/slurm-%j.log"}
     assert printed.index("module load cuda") < printed.index("srun --ntasks=2")
     assert f"'{composition.digest} {tmp_path}'" in printed
+    assert f"{sys.executable} -m mmexp.slurm.node" in printed  # also where launch.setup is given
 
 
 SRUN = 'echo "$@"; exit ${CODE}'
@@ -82,8 +84,10 @@ def array(tmp_path_factory) -> tuple[Path, list[Composition]]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         path = programs(folder / "bin", srun=SRUN, scontrol=SCONTROL, sbatch="echo 12", getent="exit 2")
         monkeypatch.setenv("PATH", path)
+        (members[0].run_dir / "result.json").write_text("of an earlier start")
         jobs = submit_array(members[0].experiment.launch, members, at_once=1)
     assert [job.job_id for job in jobs] == ["12_0", "12_1"]
+    assert not (members[0].run_dir / "result.json").exists()
     return folder, members
 
 
@@ -227,6 +231,29 @@ def test_ctrl_c_ends_the_waiting_and_not_the_jobs(tmp_path, monkeypatch, capsys)
     assert f"python -m mmexp.slurm {tmp_path}. Cancel them: scancel 12\n" in capsys.readouterr().out
 
 
+def test_while_waiting_a_question_that_fails_is_asked_again_and_not_for_ever(tmp_path, monkeypatch):
+    answers = iter([ConfigError("squeue says: timeout"), {"12": JobState("FAILED")}])
+
+    def answer(job_ids):
+        if isinstance(found := next(answers, ConfigError("squeue says: timeout")), ConfigError):
+            raise found
+        return found
+
+    monkeypatch.setattr(progress, "job_states", answer)
+    job = Job("12", tmp_path, tmp_path / "log")
+    [result] = progress.wait_for([job], 0)
+    assert result["status"] == "failed"
+    monkeypatch.setattr(progress, "SECONDS_WITHOUT_NEWS", 0)
+    with pytest.raises(ConfigError, match=r"squeue says: timeout\. The jobs go on\. .* scancel 12"):
+        progress.wait_for([job], 0)
+
+
+def test_a_run_that_has_finished_has_whatever_slurm_says(tmp_path):
+    (tmp_path / "result.json").write_text('{"status": "finished", "error": null}')
+    for state in ("CANCELLED", "TIMEOUT", "NODE_FAIL"):
+        assert Job("12", tmp_path, tmp_path / "log").result(JobState(state))["status"] == "finished"
+
+
 def test_a_row_shows_the_last_step_and_the_last_metric(tmp_path):
     rows = [{"step": n, "metrics": {"train/loss": 3.0 - n, "x/hours": 1}} for n in (1, 2)]
     lines = [json.dumps({"time": "now", **row}) for row in [*rows, {"step": 2, "metrics": {"x/hours": 1}}]]
@@ -241,9 +268,14 @@ def test_a_row_shows_the_last_step_and_the_last_metric(tmp_path):
 def test_nodes_meet_at_the_first_and_elsewhere_after_a_requeue(monkeypatch):
     for name, value in (("JOB_ID", "123456"), ("NODEID", "1"), ("JOB_NUM_NODES", "2")):
         monkeypatch.setenv(f"SLURM_{name}", value)
-    assert this_machine("node7") == Machine(1, 2, "node7", 23456)
+    first = 20000 + 123456 * 101 % 10000
+    assert this_machine("node7") == Machine(1, 2, "node7", first)
     monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
-    assert this_machine("node7").main_port == 23458
+    assert this_machine("node7").main_port == first + 2
+    monkeypatch.setenv("SLURM_JOB_ID", "123457")
+    assert this_machine("node7").main_port == first + 103
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "1")
+    assert this_machine("node7").main_port == 0  # any that is free
 
 
 def failure(rank: int, time: float, exit_code: int = 1) -> dict:
@@ -262,6 +294,37 @@ def test_the_first_failure_of_all_nodes_counts_and_a_killed_rank_before_all(tmp_
     assert failures.first()["rank"] == 8
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert Failures(tmp_path, num_nodes=3).first() is None
+
+
+@pytest.mark.usefixtures("_signals")
+def test_a_job_that_lacks_memory_is_requeued_with_half_the_mini_batch(tmp_path, monkeypatch):
+    composition = composed(tmp_path, "launch.gpus_per_node=0")
+    digest, tokens = composition.digest, composition.experiment.loss.mini_batch_num_tokens
+    started = []
+
+    def child(command, composition):
+        started.append(composition.experiment.loss.mini_batch_num_tokens)
+        return SimpleNamespace(poll=lambda: 1, failure=lambda: failures.pop())
+
+    def node() -> int:
+        with pytest.raises(SystemExit) as ended:
+            node_main()
+        return ended.value.code
+
+    monkeypatch.setattr("mmexp.slurm.node.Child", child)
+    monkeypatch.setattr("sys.argv", ["node", str(tmp_path), digest, "node7"])
+    monkeypatch.setattr("mmexp.slurm.failures.SECONDS_FOR_OTHERS", 0)
+    monkeypatch.chdir(tmp_path)
+    for name, value in (("JOB_ID", "12"), ("NODEID", "0"), ("JOB_NUM_NODES", "1")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    failures = [failure(0, 5.0), {**failure(0, 5.0), "type": "OutOfMemoryError"}]
+    assert node() == 140
+    assert thaw(tmp_path).experiment.loss.mini_batch_num_tokens == tokens // 2
+    assert node() == 2  # a first start is of what was submitted
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    (tmp_path / "result.json").unlink()  # as the script does
+    assert node() == 1  # another failure
+    assert started == [tokens, tokens // 2]
 
 
 class Stuck:

@@ -20,7 +20,7 @@ PRETEND = """
 import json, sys
 from mmexp.launchers import Launcher
 
-def launch_members(self, members, at_once):
+def launch_members(self, members, at_once, queued):
     print("at once", at_once, "start", *(member.run_dir.name for member in members))
     for member in members:
         seed = member.experiment.seed
@@ -116,7 +116,11 @@ def test_optuna_gets_the_primary_metric_and_survives_members_that_fail(tmp_path)
     refused = call(tmp_path, *optuna)
     assert refused.returncode == 2
     assert "Use hydra.sweeper.direction=maximize" in refused.stderr
-    called = call(tmp_path, *optuna, "hydra.sweeper.direction=maximize")
+    optuna.append("hydra.sweeper.direction=maximize")
+    refused = call(tmp_path, *optuna, "launch=slurm")
+    assert "Use launch.wait=true" in refused.stderr
+    assert not list(tmp_path.rglob("*.yaml"))  # before anything is submitted
+    called = call(tmp_path, *optuna)
     assert len(started(called)) == 2
     assert "Best parameters: {'seed': 7}" in called.stdout, called.stderr
     assert "Best value: 0.07" in called.stdout

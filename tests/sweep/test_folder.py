@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from mmexp.__main__ import main
 from mmexp.composition import Composition, thaw
 from mmexp.interruption import Preempted
 from mmexp.launchers import Launcher
+from mmexp.launchers.slurm import Slurm
 from mmexp.schema import ConfigError
+from mmexp.slurm.jobs import Job
 from mmexp.sweep.folder import INDEX, Asked, SweepFolder
 from mmexp.trackio_view import identify
 from tests.test_run import experiment_of
@@ -27,6 +31,9 @@ FINISHED = {
 FAILED = {"status": "failed", "seconds": {}, "error": {"type": "OSError", "message": "no\nspace", "traceback": "..."}}
 
 
+LAUNCH_MEMBERS = Launcher.launch_members
+
+
 class Pretended:
     """In place of a launcher: notes what is started, and leaves the result that the test says by label."""
 
@@ -35,7 +42,7 @@ class Pretended:
         self.compositions: dict[str, Composition] = {}
         self.results: dict[str, dict | None] = {}
 
-    def launch_members(self, launcher: Launcher, members: list[Composition], at_once: int) -> list:
+    def launch_members(self, launcher: Launcher, members: list[Composition], at_once: int, queued: list) -> list:
         labels = [member.run_dir.name.rpartition("-")[0] for member in members]
         self.started.append(labels)
         self.compositions |= dict(zip(labels, members, strict=True))
@@ -154,6 +161,75 @@ def test_a_member_that_lacked_memory_goes_on_with_half_the_mini_batch(runs, aske
     assert [halving["after"] for halving in composition.halvings] == [2048, 1024]
 
 
+def job_of_seed(tmp_path: Path, seed: int, job_id: str) -> Job:
+    [run_dir] = tmp_path.glob(f"seed={seed}-*")
+    job = Job(job_id, run_dir, run_dir / "log")
+    job.write()
+    return job
+
+
+def test_members_that_slurm_has_are_left_to_it_and_to_no_other_launcher(runs, asked, call, tmp_path, monkeypatch):
+    runs.results = {"seed=1": FAILED}
+    call(asked(1))
+    job = job_of_seed(tmp_path, 1, "12_0")
+    questions = []
+
+    def going_on(run_dirs):
+        questions.append(len(run_dirs))
+        return [job]
+
+    monkeypatch.setattr("mmexp.sweep.folder.jobs_that_go_on", going_on)
+    monkeypatch.setattr(Launcher, "launch_members", LAUNCH_MEMBERS)
+    with pytest.raises(ConfigError, match=r"1 members .* Keep launch=slurm, or first: scancel 12_0"):
+        call(asked(1), asked(2), asked(3))
+    assert questions == [3]
+    assert list(index(tmp_path)) == ["1"]
+
+    given = []
+    monkeypatch.setattr(Slurm, "launch_members", lambda launcher, *found: given.append((launcher, *found)))
+    slurm = ["launch=slurm", "sweep.at_once=3"]
+    call(asked(1, *slurm), asked(2, *slurm))
+    [(launcher, [member], at_once, queued)] = given
+    assert (launcher, at_once, queued) == (asked(2, *slurm).experiment.launch, 3, [job])
+    assert member.run_dir.name.startswith("seed=2-")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "waits"),
+    [
+        ([], True),
+        (["launch.dry_run=true"], False),
+        (["launch=slurm"], False),
+        (["launch=slurm", "launch.wait=true"], True),
+    ],
+)
+def test_a_sweeper_that_needs_results_is_refused_before_anything_is_submitted(asked, overrides, waits):
+    one = asked(1, *overrides)
+    from hydra_plugins.mmexp_launcher import MembersLauncher
+
+    started = []
+    launcher = MembersLauncher()
+    launcher._optimises, launcher._compose = True, lambda overrides: one
+    launcher._folder = SimpleNamespace(run=lambda members: started.append(members) or [0.5])
+    if waits:
+        assert launcher.launch([["seed=1"]], 0)[0].return_value == 0.5
+    else:
+        with pytest.raises(ConfigError, match=r"launch\.wait=true"):
+            launcher.launch([["seed=1"]], 0)
+    assert started == ([[one]] if waits else [])
+
+
+def test_where_slurm_cannot_be_asked_a_sweep_goes_on_with_a_warning(runs, asked, call, tmp_path, monkeypatch, caplog):
+    runs.results = {"seed=1": FAILED}
+    call(asked(1))
+    job_of_seed(tmp_path, 1, "12_0")
+    monkeypatch.setenv("PATH", "/nowhere")
+    runs.results = {}
+    assert call(asked(1)) == [0.5]
+    assert "no squeue here" in caplog.text
+    assert "12_0" in caplog.text
+
+
 def test_members_that_differ_in_nothing_that_counts_are_refused_before_any_starts(runs, asked, call, tmp_path):
     one = asked(1)
     other = Asked(one.experiment, one.overrides, {"launch": "accelerate"})
@@ -174,6 +250,36 @@ def test_what_cannot_be_started_leaves_nothing(runs, asked, call, tmp_path, monk
         call(asked(1), asked(2))
     assert list(index(tmp_path)) == ["1"]
     assert [path.name[:6] for path in tmp_path.glob("seed=*")] == ["seed=1"]
+
+
+def test_what_was_submitted_stays_whatever_fails_after(runs, asked, call, tmp_path, monkeypatch):
+    def submit(launcher, members, *more):
+        (members[0].run_dir / "slurm.json").write_text("{}")
+        raise ConfigError("Slurm has not answered for 10 minutes")
+
+    monkeypatch.setattr(Launcher, "launch_members", submit)
+    with pytest.raises(ConfigError):
+        call(asked(1), asked(2))
+    assert list(index(tmp_path)) == ["1"]
+
+
+@pytest.mark.parametrize(("has_begun", "code"), [(False, 2), (True, 1)])
+def test_an_error_of_a_sweep_that_has_begun_is_no_folder_that_cannot_be_made(
+    runs, asked, call, monkeypatch, capsys, has_begun, code
+):
+    def fail():
+        if has_begun:
+            call(asked(1))
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SweepFolder, "opened", None)
+    monkeypatch.setattr("hydra.main", lambda **options: lambda function: fail)
+    monkeypatch.setattr("sys.argv", ["mmexp"])
+    monkeypatch.setattr("mmexp.sweep.folder.SweepFolder.conclude", lambda folder: None)
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == code
+    assert ("the run folder cannot be made" in capsys.readouterr().err) is not has_begun
 
 
 def test_a_sweep_that_was_asked_to_stop_says_how_to_go_on(runs, asked, call, tmp_path, capsys, monkeypatch):

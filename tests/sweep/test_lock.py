@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import getpass
 import os
 import signal
@@ -23,6 +24,15 @@ def test_a_second_parent_is_refused_and_told_who_holds_the_folder(tmp_path):
     assert "sweep.name=" in str(error.value)
     held.release()
     FolderLock(tmp_path).release()
+
+
+def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch, caplog):
+    def refuse(*given):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    FolderLock(tmp_path).release()
+    assert "would disturb each other" in caplog.text
 
 
 def test_the_lock_of_a_killed_parent_is_free_though_its_children_live(tmp_path):

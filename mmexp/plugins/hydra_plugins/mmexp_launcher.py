@@ -42,12 +42,13 @@ class MembersLauncher(Launcher):
         self._folder = SweepFolder.open(Path(config.hydra.sweep.dir))
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        metrics = self._folder.run([self._compose(list(overrides)) for overrides in job_overrides])
-        if self._optimises and self._folder.has_members_under_way:
+        asked = [self._compose(list(overrides)) for overrides in job_overrides]
+        if self._optimises and not all(one.experiment.launch.waits for one in asked):
             raise ConfigError(
                 "the sweeper chooses members by what earlier ones came to, and launch does not wait for them. Use "
-                "launch.wait=true, or hydra/sweeper=basic."
+                "launch.wait=true and launch.dry_run=false, or hydra/sweeper=basic."
             )
+        metrics = self._folder.run(asked)
         return [
             JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=metric)
             for overrides, metric in zip(job_overrides, metrics, strict=True)
