@@ -29,11 +29,20 @@ def pause() -> None:
         signal.pause()
 
 
+def lack_memory() -> None:
+    """In the first start of a Slurm job."""
+    if "SLURM_RESTART_COUNT" not in os.environ:
+        import torch
+
+        raise torch.OutOfMemoryError("CUDA out of memory, to order")
+
+
 FAULTS = {
     "raise": raise_an_error,
     "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "slow": slow,
     "pause": pause,
+    "memory": lack_memory,
     "none": lambda: None,
 }
 
@@ -44,7 +53,7 @@ class Faulty(CachedMnrl):
     """In-batch negatives, and a fault."""
 
     fault: str = "none"
-    """What happens: raise, killed, slow, pause or none."""
+    """What happens: raise, killed, slow, pause, memory or none."""
 
     rank: int = 1
     """To which rank it happens; -1 for all."""

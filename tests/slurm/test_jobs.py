@@ -184,6 +184,17 @@ def test_a_job_that_reaches_its_time_limit_is_requeued_and_goes_on(cluster, faul
     assert_resumed_equals_uninterrupted(job, tmp_path)
 
 
+def test_a_job_that_lacks_memory_on_any_node_is_requeued_with_half_the_mini_batch(cluster, faulty, tmp_path):
+    composition = compose(tmp_path, "launch.nodes=2", fault=with_fault(faulty, fault="memory", rank=1, call=3))
+    job = submit(composition)
+    result = result_of(job)
+    assert_finished(result, job)
+    assert restarts_of(job) == 1
+    before = composition.experiment.loss.mini_batch_num_tokens
+    assert result["halvings"] == [{"key": "mini_batch_num_tokens", "before": before, "after": before // 2}]
+    assert f"loss.mini_batch_num_tokens={before // 2} in place of {before}" in job.log.read_text()
+
+
 def assert_resumed_equals_uninterrupted(job: Job, folder: Path) -> None:
     result = result_of(job)
     assert_finished(result, job)
