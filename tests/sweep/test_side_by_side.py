@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -144,7 +146,7 @@ def test_asked_to_stop_those_that_run_write_a_checkpoint_and_no_other_starts(
         if next(polls) == 0:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(side_by_side.time, "sleep", sleep)
+    monkeypatch.setattr(side_by_side, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
     with pytest.raises(Preempted) as raised:
         SideBySide(experiment.launch, members, at_once=2).run()
     assert raised.value.code == 143
@@ -154,7 +156,9 @@ def test_asked_to_stop_those_that_run_write_a_checkpoint_and_no_other_starts(
 
 
 def test_asked_twice_they_end_at_once(children, members, experiment, monkeypatch):
-    monkeypatch.setattr(side_by_side.time, "sleep", lambda seconds: os.kill(os.getpid(), signal.SIGINT))
+    # Not time.sleep itself: threads of libraries that sleep would send the signal at any time.
+    clock = SimpleNamespace(sleep=lambda seconds: os.kill(os.getpid(), signal.SIGINT), monotonic=time.monotonic)
+    monkeypatch.setattr(side_by_side, "time", clock)
     with pytest.raises(Preempted) as raised:
         SideBySide(experiment.launch, members, at_once=1).run()
     assert raised.value.code == 130
