@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mmexp.callbacks import EpochOfBatches
+from mmexp.callbacks import EpochOfBatches, WorldSize
 from tests.distributed.processes import run_ranks
 from tests.distributed.test_batches import NUM_EPOCHS, trainer_of
 
@@ -26,7 +26,7 @@ def seen_after_checkpoint(folder: Path, sizes: list[tuple[int, int]], step: int)
     steps = ["trainer.save_strategy=steps", f"trainer.save_steps={step}", "trainer.save_total_limit=null"]
     seen: list[list[Any]] = []
     for resumed in (None, folder / "checkpoints" / f"checkpoint-{step}"):
-        trainer = trainer_of(folder, sizes, steps, callbacks=[EpochOfBatches()])
+        trainer = trainer_of(folder, sizes, steps, callbacks=[EpochOfBatches(), WorldSize()])
         given: list[Any] = []
         trainer.loss.register_forward_pre_hook(
             lambda _, inputs, given=given: given.append([column["input_ids"].tolist() for column in inputs[0]])
