@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import threading
-import time
 from functools import cache
 from types import FrameType
 from typing import Any
@@ -43,6 +42,7 @@ class Interruption:
         self._asked: int | None = None
         self._stopped = False
         self._handlers: dict[int, Any] = {}
+        self._watch: Watch | None = None
 
     def listen(self) -> None:
         """Handle the signals. Only in the main thread: there alone they arrive."""
@@ -50,8 +50,7 @@ class Interruption:
             self._handlers = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
             _leave_it_to_this_process()
-            if is_rank():
-                _end_when_stuck()
+            self._watch = Watch() if is_rank() else None
 
     def ignore(self) -> None:
         """Let nothing cut short what follows."""
@@ -60,6 +59,8 @@ class Interruption:
 
     def restore(self) -> None:
         """Handle the signals as before; a process that was asked to stop is about to, and needs no more of SIGUSR2."""
+        if self._watch is not None:
+            self._watch.end()
         for number, handler in self._handlers.items():
             if number != signal.SIGUSR2 or self._asked is None:
                 signal.signal(number, handler)
@@ -115,17 +116,25 @@ def is_rank() -> bool:
     return "RANK" in os.environ
 
 
-def _end_when_stuck() -> None:
-    """End this process some time after SIGTERM even where it waits for a rank that is gone, inside a library that lets
-    no Python run in this thread."""
-    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    os.set_blocking(reader, True)
+class Watch:
+    """Ends this process some time after SIGTERM even where it waits for a rank that is gone, inside a library that lets
+    no Python run in the main thread."""
 
-    def watch() -> None:
-        while True:
-            if signal.SIGTERM in os.read(reader, 1):
-                time.sleep(SECONDS_TO_END)
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        os.set_blocking(reader, True)
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(reader,), daemon=True, name="end-when-stuck").start()
+
+    def end(self) -> None:
+        """Watch no more."""
+        self._over.set()
+        signal.set_wakeup_fd(-1)
+        os.close(self._writer)
+
+    def _watch(self, reader: int) -> None:
+        while arrived := os.read(reader, 1):
+            if signal.SIGTERM in arrived and not self._over.wait(SECONDS_TO_END):
                 os._exit(128 + signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True, name="end-when-stuck").start()
+        os.close(reader)
