@@ -58,7 +58,7 @@ class TrackioView:
 
 
 def _init_locally(run_id: str, project: str, anew: bool, **arguments: Any) -> Any:
-    with _offline():
+    with offline():
         import trackio
 
         if anew:
@@ -87,17 +87,17 @@ def is_rewritable() -> bool:
 
 
 @contextmanager
-def _offline() -> Iterator[None]:
+def offline() -> Iterator[None]:
     """Nothing leaves this machine: not by Trackio's variables, and not by its question to the Hub who we are, which it
     asks where there is a token, and waits for ever for the answer where a network swallows it."""
-    import huggingface_hub
+    from huggingface_hub import constants
 
     if remote := [variable for variable in REMOTE if os.environ.get(variable)]:
-        log.warning("%s ignored: a run is tracked here; tracking.push_to_space copies it at the end", ", ".join(remote))
+        log.warning("%s ignored: runs are shown here; tracking.push_to_space copies them at the end", ", ".join(remote))
     kept = {variable: value for variable, value in os.environ.items() if variable not in REMOTE}
     with (
         patch.dict(os.environ, kept, clear=True),
-        patch.object(huggingface_hub.constants, "HF_HUB_OFFLINE", True),
+        patch.object(constants, "HF_HUB_OFFLINE", True),
     ):
         yield
 

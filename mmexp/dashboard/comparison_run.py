@@ -1,0 +1,1 @@
+NAME = "00-comparison"
