@@ -5,22 +5,19 @@ python -m mmexp.trackio_view RUN_DIR...      rebuild the runs of these folders
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from mmexp.run_files import read_rows, write_whole
-from mmexp.sweep.folder import read_members
+from mmexp.dashboard.identity import read_identity
+from mmexp.run_files import read_rows
 
 if TYPE_CHECKING:
-    from mmexp.experiment import Experiment
     from mmexp.tracking import Tracking
 
 log = logging.getLogger(__name__)
@@ -86,6 +83,13 @@ def is_rewritable() -> bool:
     return get_storage_mode() == "sqlite"
 
 
+def import_inbox() -> None:
+    """File what was logged on a network's file system, as the dashboard does when it starts."""
+    from trackio.fragments import import_inbox_dir
+
+    import_inbox_dir()
+
+
 @contextmanager
 def offline() -> Iterator[None]:
     """Nothing leaves this machine: not by Trackio's variables, and not by its question to the Hub who we are, which it
@@ -102,54 +106,6 @@ def offline() -> Iterator[None]:
         yield
 
 
-def identify(run_dir: Path, experiment: Experiment, plain: dict[str, Any]) -> dict[str, Any]:
-    """Who the run is in the dashboard, kept in trackio.json: a resumed run is the same run."""
-    file = run_dir / "trackio.json"
-    if file.exists():
-        return json.loads(file.read_text())
-    tracking = experiment.tracking
-    sweep, parameters = _sweep(run_dir)
-    identity = {
-        "run_id": uuid.uuid4().hex,
-        "project": tracking.project,
-        "name": run_name(run_dir),
-        "group": tracking.group or sweep or experiment.name,
-        "config": {**parameters, **dashboard_config(experiment, plain)},
-    }
-    write_whole(file, json.dumps(identity, indent=2))
-    return identity
-
-
-def _sweep(run_dir: Path) -> tuple[str | None, dict[str, Any]]:
-    """The sweep that the run is a member of, and what that varies of it; None and nothing for a single run."""
-    folder = run_dir.resolve().parent
-    varied = {member.folder: member.parameters for member in read_members(folder)}
-    return (f"{folder.parent.name}__{folder.name}", varied[run_dir.name]) if run_dir.name in varied else (None, {})
-
-
-def dashboard_config(experiment: Experiment, plain: dict[str, Any]) -> dict[str, Any]:
-    """The config as the dashboard compares it: what identifies a run and is swept most, flat; the rest under `cfg`."""
-    return {
-        "experiment": experiment.name,
-        "model": str(plain["model"].get("checkpoint") or type(experiment.model).__name__),
-        "data": str(plain["data"].get("path") or type(experiment.data).__name__),
-        "loss": type(experiment.loss).__name__,
-        "dims": "-".join(map(str, experiment.dims.matryoshka_dims)) or "full",
-        "batch_size": experiment.trainer.get("per_device_train_batch_size"),
-        "learning_rate": experiment.trainer.get("learning_rate"),
-        "max_pixels": experiment.model.max_pixels,
-        "num_negatives": experiment.data.num_negatives,
-        "seed": experiment.seed,
-        "cfg": plain,
-    }
-
-
-def run_name(run_dir: Path) -> str:
-    """The run's name in the dashboard, from its folder below the output root: safe in paths and links."""
-    parts = run_dir.resolve().parts[-3:]
-    return "__".join(parts).replace(",", "_").replace("/", "_")
-
-
 def push_project(tracking: Tracking) -> None:
     """Copy the project to a private Space if `tracking.push_to_space` says so. A failure is a warning."""
     if tracking.push_to_space is None or not tracking.trackio:
@@ -164,11 +120,8 @@ def push_project(tracking: Tracking) -> None:
 
 def rebuild(run_dir: Path) -> None:
     """Make the Trackio run of a run folder again, in place of the one that is there."""
-    from trackio.fragments import import_inbox_dir
-
-    import_inbox_dir()  # what lies there could not be deleted
-    identity = json.loads((run_dir / "trackio.json").read_text())
-    TrackioView(identity, read_rows(run_dir / "metrics.jsonl")).finish()
+    import_inbox()  # what lies there could not be deleted
+    TrackioView(read_identity(run_dir), read_rows(run_dir / "metrics.jsonl")).finish()
 
 
 if __name__ == "__main__":

@@ -21,16 +21,17 @@ class Arguments(argparse.ArgumentParser):
 
 
 def port(word: str) -> int:
-    """A number from 1 to 65535."""
-    number = int(word)
-    if not 0 < number < 65536:
-        raise ValueError(word)
-    return number
+    """From 1 to 65535."""
+    if word.isdecimal() and 0 < int(word) < 65536:
+        return int(word)
+    raise argparse.ArgumentTypeError(f"{word} is none. Use a number from 1 to 65535.")
 
 
 def arguments() -> argparse.Namespace:
     parser = Arguments(prog="python -m mmexp.dashboard", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--project", default="mmexp", help="Trackio project, tracking.project of the runs (%(default)s)")
+    parser.add_argument(
+        "--project", default="mmexp", help="Trackio project, tracking.project of the runs (%(default)s)"
+    )
     parser.add_argument("--port", type=port, help="the first that is free from 7860 on")
     parser.add_argument("--host", default="127.0.0.1", help="address to serve on (%(default)s, this machine alone)")
     return parser.parse_args()

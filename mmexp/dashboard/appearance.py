@@ -7,6 +7,9 @@ PLOT_ORDER = (
     "final/ndcg@10",
     "final/delta",
     "final/energy_kwh",
+    "final/gpu_kwh",
+    "final/cpu_kwh",
+    "final/ram_kwh",
     "final/hours",
     "final/peak_memory_gb",
     "final/samples_per_second",
@@ -19,9 +22,9 @@ PLOT_ORDER = (
     "x/*",
 )
 
-# Runs take the colours in the order of the list. Grey is that of 00-comparison, which is first and draws no line; then the
-# colours of Okabe and Ito, which people with any colour blindness tell apart, but for black and yellow, one of which is
-# hard to see in the dark theme, and one in the light: https://jfly.uni-koeln.de/color
+# Runs take the colours in the order of the list. Grey is that of 00-comparison, which is first and draws no line. The
+# others are those of Okabe and Ito, which people with any colour blindness tell apart (https://jfly.uni-koeln.de/color),
+# but for black and yellow: one is hard to see in the dark theme, the other in the light one.
 PALETTE = ("#777777", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 
 ENVIRONMENT = {"TRACKIO_PLOT_ORDER": ",".join(PLOT_ORDER), "TRACKIO_COLOR_PALETTE": ",".join(PALETTE)}

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from mmexp.dashboard.appearance import ENVIRONMENT
-from mmexp.dashboard.comparison_run import NAME
+from mmexp.dashboard.project import NAME
 from mmexp.schema import ConfigError
 from mmexp.trackio_view import offline
 
