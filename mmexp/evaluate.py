@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from mmexp.data.attributes import prefixed
+from mmexp.data.cells import text_of
 from mmexp.data.splits import Split
 from mmexp.encode import Encoder, Preprocess, Side
 from mmexp.metrics import MAX_RANK, PRIMARY_METRIC, Embeddings, Ranking, Similarity, means, per_query_metrics, rank
@@ -120,7 +122,7 @@ class Evaluator(ModelEvaluator[DimReport]):
         return DimReport(metrics, per_query, rankings)
 
     def write(self, report: DimReport, file: Path) -> None:
-        """Write a row per (query, dimension): every metric, and the best documents with their scores."""
+        """Write a row per (query, dimension): every metric, the best documents with their scores, the attributes."""
         self.write_rankings("dim", report.rankings, report.per_query, file)
 
     def write_rankings(
@@ -135,17 +137,20 @@ class Evaluator(ModelEvaluator[DimReport]):
         from pyarrow import parquet
 
         ids = self.split.documents.ids
+        described = self.split.described(lambda row: row.query)
+        attributes = {name: [described[query][name] for query in self.queries] for name in described[self.queries[0]]}
         table: dict[str, list[Any]] = {}
         for key, metrics in per_query.items():
             ranking = rankings[key]
             rows: dict[str, Any] = {
                 "query_id": [self.split.queries.ids[query] for query in self.queries],
-                "query": [str(self.split.queries[query]) for query in self.queries],
+                "query": [text_of(self.split.queries[query]) for query in self.queries],
                 part: [key] * len(self.queries),
                 **{name: values.tolist() for name, values in metrics.items()},
                 "relevant": [[ids[self.corpus[d]] for d in sorted(answers)] for answers in self.relevant],
                 "top": [[ids[self.corpus[d]] for d in top[:TOP_DOCUMENTS]] for top in ranking.documents],
                 "top_scores": ranking.scores[:, :TOP_DOCUMENTS].tolist(),
+                **prefixed(attributes),
             }
             for name, values in rows.items():
                 table.setdefault(name, []).extend(values)

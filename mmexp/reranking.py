@@ -14,7 +14,8 @@ from sentence_transformers.cross_encoder.evaluation import CrossEncoderReranking
 from torch.utils.data import Dataset
 
 from mmexp import ranks
-from mmexp.data.cells import Cells
+from mmexp.data.attributes import prefixed
+from mmexp.data.cells import Cells, text_of
 from mmexp.data.pairs import Judged, judged
 from mmexp.data.splits import Split
 from mmexp.encode import Encoder, pair_scores
@@ -130,12 +131,13 @@ class RerankingEvaluator(ModelEvaluator[DirectionReport]):
         return {"ndcg@10": float(ndcg), "mrr@10": float(mrr), "map": float(average_precision)}
 
     def write(self, report: DirectionReport, file: Path) -> None:
-        """Write a row per (direction, query): every metric, and the best documents with their scores."""
+        """Write a row per (direction, query): every metric, the best documents with their scores, the attributes."""
         import pyarrow as pa
         from pyarrow import parquet
 
         rows = []
         for name, view in self.views.items():
+            asks_with_text = name.startswith("text")  # a page would be decoded to find that it has none
             for candidates, metrics, scores in zip(
                 self.candidates[name], report.per_query[name], report.scores[name], strict=True
             ):
@@ -145,11 +147,13 @@ class RerankingEvaluator(ModelEvaluator[DirectionReport]):
                     {
                         "direction": name,
                         "query_id": view.queries.ids[candidates.query],
+                        "query": text_of(view.queries[candidates.query]) if asks_with_text else None,
                         **metrics,
                         "relevant": ids[: candidates.num_positives],
                         "num_candidates": len(ids),
                         "top": [ids[n] for n in best],
                         "top_scores": scores[best].tolist(),
+                        **prefixed(view.described[candidates.query]),
                     }
                 )
         file.parent.mkdir(parents=True, exist_ok=True)

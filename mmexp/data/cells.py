@@ -102,6 +102,13 @@ class Joined(Cells):
         return part.source(inner)
 
 
+def text_of(cell: Any) -> str | None:
+    """What a person reads of a cell. None: it is an image, a recording or a video alone."""
+    if isinstance(cell, dict):
+        cell = cell.get("text")
+    return cell if isinstance(cell, str) else None
+
+
 def first_of_each(cells: Cells, indices: Iterable[int]) -> dict[int, int]:
     """Map every index to the first of `indices` whose cell has the same content (itself where it is the first).
 

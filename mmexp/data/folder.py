@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import MISSING
 
 from mmexp.data import Data
+from mmexp.data.attributes import attributes_of
 from mmexp.data.cells import Cells, Values, bad_page
 from mmexp.data.splits import Row, Split, check_share, share_of_queries
 from mmexp.schema import ConfigError, did_you_mean, schema
@@ -18,6 +19,7 @@ from mmexp.schema import ConfigError, did_you_mean, schema
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+EXAMPLE_KEYS = ("query", "positive", "negatives")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"}
 
 
@@ -28,7 +30,8 @@ class Folder(Data):
 
     path: str = MISSING
     """The folder that holds pages/, train.jsonl and, optionally, eval.jsonl. Each line of those is
-    {"query": text, "positive": page, "negatives": [page, ...]}; "negatives" may be left out."""
+    {"query": text, "positive": page, "negatives": [page, ...]}; "negatives" may be left out. Results are broken down by
+    other keys with short texts, whole numbers or truth values, such as "language"."""
 
     pdf_longest_side: int = 1100
     """Pixels of the longest side of a page rendered from PDF. The model then resizes it to its own pixel bounds."""
@@ -150,7 +153,7 @@ def read_examples(file: Path, pages: FolderPages) -> Split:
             f"{file} does not exist. data.path must hold it: one JSON object with query, positive, negatives per line."
         )
     position = {page: index for index, page in enumerate(pages.ids)}
-    queries: list[str] = []
+    examples: list[dict[str, Any]] = []
     rows: list[Row] = []
     with file.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
@@ -161,11 +164,12 @@ def read_examples(file: Path, pages: FolderPages) -> Split:
             positive, *negatives = (
                 _find(page, position, where) for page in (example["positive"], *example["negatives"])
             )
-            rows.append(Row(len(queries), positive, negatives))
-            queries.append(example["query"])
+            rows.append(Row(len(examples), positive, negatives))
+            examples.append(example)
     if not rows:
         raise ConfigError(f"{file} holds no examples. Write one JSON object with query, positive, negatives per line.")
-    return Split(Values([f"{file.stem}-{n}" for n in range(len(queries))], queries), pages, rows)
+    queries = Values([f"{file.stem}-{n}" for n in range(len(examples))], [example["query"] for example in examples])
+    return Split(queries, pages, rows, attributes_of(examples, besides=EXAMPLE_KEYS))
 
 
 def _parse(line: str, where: str) -> dict[str, Any]:

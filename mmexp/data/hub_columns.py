@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from omegaconf import MISSING
 
 from mmexp.data import Data
+from mmexp.data.attributes import column_attributes
 from mmexp.data.hub import ColumnCells, open_dataset, require_columns, text_ids
 from mmexp.data.splits import Row, Split, check_share, share_of_queries
 from mmexp.schema import ConfigError, schema
@@ -97,7 +98,7 @@ class HubColumns(Data):
             for row, label in zip(rows, dataset.select_columns([self.label_column])[:][self.label_column], strict=True):
                 row.label = self._number(label, f"row {row.query} of {self.path} ({name})")
                 row.relevant = row.label >= self.relevant_label
-        return Split(queries, documents, rows)
+        return Split(queries, documents, rows, column_attributes(dataset, range(num_rows), named.values()))
 
     def _number(self, label: object, where: str) -> float:
         if not isinstance(label, int | float) or math.isnan(label):

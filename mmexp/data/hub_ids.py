@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from omegaconf import MISSING
 
 from mmexp.data import Data
+from mmexp.data.attributes import column_attributes, joined_attributes
 from mmexp.data.cells import Cells, Joined
 from mmexp.data.hub import ColumnCells, open_dataset, require_columns
 from mmexp.data.splits import Row, Split
@@ -75,6 +76,7 @@ class HubIds(Data):
             )
             for query, row in enumerate(asked)
         ]
+        attributes = column_attributes(dataset, asked, besides=named.values())
         return Split(
             queries=ColumnCells(
                 dataset,
@@ -84,6 +86,7 @@ class HubIds(Data):
             ),
             documents=self._pages(dataset, language, ids),
             rows=rows,
+            attributes={"language": [language] * len(asked), **attributes},
         )
 
     def _pages(self, dataset: Dataset, language: str, ids: list[str]) -> Cells:
@@ -112,4 +115,5 @@ def _join(splits: list[Split]) -> Split:
             for row in split.rows
         ]
         num_queries, num_documents = num_queries + len(split.queries), num_documents + len(split.documents)
-    return Split(Joined([s.queries for s in splits]), Joined([s.documents for s in splits]), rows)
+    attributes = joined_attributes([s.attributes for s in splits], [len(s.queries) for s in splits])
+    return Split(Joined([s.queries for s in splits]), Joined([s.documents for s in splits]), rows, attributes)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mmexp.data import Data
+from mmexp.data.attributes import attributes_of
 from mmexp.data.cells import Cells, Values
 from mmexp.data.page_drawing import BANNERS, CHART_COLORS, CHARTS, PLACES, TABLE_COLORS, TOPICS, PageContent, draw_page
 from mmexp.data.splits import Row, Split
@@ -74,23 +75,27 @@ class MadeUpPages(Data):
         ids = [f"{name}-{number:04d}" for number in range(len(contents))]
         questions = [draw.choice(QUESTIONS).format(**vars(content)) for content in contents]
         rows = [Row(n, n, _siblings_of(n, draw)) for n in range(len(contents))]
-        return Split(Values(ids, questions), DrawnPages(ids, contents, (self.width, self.height)), rows)
+        pages = DrawnPages(ids, contents, (self.width, self.height))
+        return Split(Values(ids, questions), pages, rows, attributes_of([vars(page) for page in contents], {"seed"}))
 
 
 class DrawnPages(Cells):
-    """Pages drawn once, when the data is built, and kept as PNG."""
+    """Pages drawn once, when they are first asked for, and kept as PNG."""
 
     def __init__(self, ids: Sequence[str], contents: Sequence[PageContent], size: tuple[int, int]) -> None:
         self.ids = ids
         self.contents = contents
-        self._png = [_png(draw_page(content, size)) for content in contents]
+        self.page_size = size
+        self._png: dict[int, bytes] = {}
 
     def __getitem__(self, index: int) -> Image:
         from PIL import Image
 
-        return Image.open(io.BytesIO(self._png[index])).convert("RGB")
+        return Image.open(io.BytesIO(self.encoded(index))).convert("RGB")
 
     def encoded(self, index: int) -> bytes:
+        if index not in self._png:
+            self._png[index] = _png(draw_page(self.contents[index], self.page_size))
         return self._png[index]
 
 

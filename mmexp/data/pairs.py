@@ -43,6 +43,9 @@ class Judged:
     examples: list[Example]
     """(query, positive, hard negatives), a row each."""
 
+    described: dict[int, dict[str, Any]]
+    """{query: {attribute: value}}, of the queries that have an answer."""
+
     pool: list[int]
     """The documents that negatives are drawn from, in the order of the rows."""
 
@@ -61,13 +64,15 @@ def judged(split: Split, direction: Direction) -> Judged:
     """`split` in a direction. Hard negatives are documents, so `image_to_text`, which ranks queries, has none."""
     if direction is not Direction.image_to_text:
         examples = [Example(row.query, row.positive, row.negatives, row.label) for row in split.rows]
-        return Judged(split.queries, split.documents, split.relevant, examples, split.corpus)
+        described = split.described(lambda row: row.query)
+        return Judged(split.queries, split.documents, split.relevant, examples, described, split.corpus)
     asked: dict[int, set[int]] = {}
     for row in split.rows:
         if row.relevant:
             asked.setdefault(row.positive, set()).add(row.query)
     examples = [Example(row.positive, row.query, [], row.label) for row in split.rows]
-    return Judged(split.documents, split.queries, asked, examples, split.asked)
+    described = split.described(lambda row: row.positive)
+    return Judged(split.documents, split.queries, asked, examples, described, split.asked)
 
 
 class Rows(Enum):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from mmexp.data.attributes import Attributes
 from mmexp.data.cells import BadPage, Cells, first_of_each
 from mmexp.schema import ConfigError
 
@@ -36,6 +38,8 @@ class Split:
     queries: Cells
     documents: Cells
     rows: list[Row]
+    attributes: Attributes = field(default_factory=dict)
+    """What the data says of every query of `queries`: {name: values}. Results are broken down by it."""
 
     @property
     def relevant(self) -> dict[int, set[int]]:
@@ -57,6 +61,18 @@ class Split:
         positives = [row.positive for row in self.rows]
         negatives = [negative for row in self.rows for negative in row.negatives]
         return list(dict.fromkeys(positives + negatives))
+
+    def described(self, asking: Callable[[Row], int]) -> dict[int, dict[str, Any]]:
+        """The attributes of every query that has an answer, and the `document` that the answer is a page of.
+
+        `asking` says what asks in a row: its query, or the other way round its page.
+        """
+        found: dict[int, dict[str, Any]] = {}
+        for row in self.rows:
+            if row.relevant and asking(row) not in found:
+                of_data = {name: values[row.query] for name, values in self.attributes.items()}
+                found[asking(row)] = {"document": self.documents.source(row.positive)} | of_data
+        return found
 
 
 @dataclass

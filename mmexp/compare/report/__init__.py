@@ -1,0 +1,69 @@
+"""The comparison as a page to look at, with figures.
+
+charts.py       what figures share; cost_chart, effects_chart, part_chart, learning_chart: one kind each
+effects.py      what each swept axis does
+queries.py      where two settings differ, and where all fail; answers.py: what runs answered
+breakdown.py    results by what the data says of its queries
+thumbnails.py   small pictures of pages
+page.py         the page, from its sections
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib
+
+from mmexp.compare.report.breakdown import Columns, breakdown
+from mmexp.compare.report.breakdowns_section import breakdowns_section
+from mmexp.compare.report.charts import SETTINGS, Chart, LeftOut, save
+from mmexp.compare.report.cost_chart import quality_over_cost, quality_over_size
+from mmexp.compare.report.effects_chart import interactions, main_effects
+from mmexp.compare.report.figures_section import figures_section
+from mmexp.compare.report.learning_chart import learning_curves
+from mmexp.compare.report.page import page
+from mmexp.compare.report.part_chart import quality_over_parts
+from mmexp.compare.report.queries import disagreement, shared_failures, sides_of
+from mmexp.compare.report.queries_section import queries_section
+from mmexp.compare.report.results_section import results_section
+from mmexp.compare.report.thumbnails import NoThumbnails, Thumbnails
+from mmexp.run_files import write_whole
+
+if TYPE_CHECKING:
+    from mmexp.compare.comparison import Comparison
+
+CHARTS: tuple[Callable[[Comparison], Chart | LeftOut], ...] = (
+    quality_over_cost,
+    quality_over_parts,
+    quality_over_size,
+    main_effects,
+    interactions,
+    learning_curves,
+)
+
+
+def draw(comparison: Comparison) -> list[Chart | LeftOut]:
+    """Every figure of the comparison, or why there is none."""
+    with matplotlib.rc_context(SETTINGS):
+        return [chart(comparison) for chart in CHARTS]
+
+
+def write(comparison: Comparison, folder: Path, shows_pages: bool = True) -> None:
+    """Write index.html, and every figure as PNG and SVG, into `folder`, which exists."""
+    found = draw(comparison)
+    drawn = [(chart, save(chart, folder)) for chart in found if isinstance(chart, Chart)]
+    pages = Thumbnails(comparison.reference.setting.runs[0]) if shows_pages else NoThumbnails()
+    columns = Columns.of(comparison)
+    reasons = {column: columns.reason_against(column) for column in columns}
+    sides = list(sides_of(comparison) or ())
+    breakdowns = [breakdown(comparison, columns, column, sides) for column, reason in reasons.items() if reason is None]
+    metric = comparison.metric
+    sections = [
+        results_section(comparison),
+        figures_section(drawn, [chart for chart in found if isinstance(chart, LeftOut)]),
+        queries_section(metric, disagreement(comparison), shared_failures(comparison), pages),
+        breakdowns_section(metric, breakdowns, {column: why for column, why in reasons.items() if why is not None}),
+    ]
+    write_whole(folder / "index.html", page(comparison, sections))

@@ -1,0 +1,144 @@
+"""Results broken down by what the data says of its queries: language, document, length of the query, ..."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmexp.compare.report import answers
+from mmexp.compare.report.queries import Side
+from mmexp.compare.report.tables import Cell, Interval, Table
+from mmexp.compare.statistics import Difference, differences, estimates
+from mmexp.schema import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from mmexp.compare.comparison import Comparison
+
+LENGTH = "query length (words)"
+MOST_GROUPS = 12
+NUM_BINS = 4
+
+
+@dataclass(frozen=True)
+class Group:
+    """Queries that are alike in a column."""
+
+    value: str
+    num_queries: int
+    intervals: list[Interval]
+    """The metric of each side that is compared."""
+
+    difference: Difference | None
+    """The first side less the second, corrected for all groups of the column. None: there is one side."""
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """The metric by the values of one column."""
+
+    column: str
+    sides: list[Side]
+    groups: list[Group]
+
+    @property
+    def table(self) -> Table:
+        rows: list[list[Cell]] = []
+        for group in self.groups:
+            found = group.difference
+            delta = Interval(found.delta, found.low, found.high) if found else None
+            rows.append([group.value, group.num_queries, *group.intervals, delta, found.words if found else None])
+        return Table([self.column, "queries", *(side.name for side in self.sides), "difference", "in words"], rows)
+
+
+class Columns(dict[str, list[Any]]):
+    """{column: its value for every query of a comparison}: the attributes of the data, and the length of the query."""
+
+    @classmethod
+    def of(cls, comparison: Comparison) -> Columns:
+        run = comparison.reference.setting.runs[0]
+        found = cls(answers.attributes(run, comparison.part, comparison.query_ids))
+        texts = answers.texts(run, comparison.part, comparison.query_ids)
+        lengths = [None if text is None else len(text.split()) for text in texts]
+        return cls(found | {LENGTH: lengths}) if any(lengths) else found
+
+    def groups(self, column: str) -> dict[str, np.ndarray]:
+        """{value: positions of the queries that have it}; numbers with many values in bins, rare words together."""
+        if column not in self:
+            raise ConfigError(
+                f"--by {column}: the queries have no such column. They have: {', '.join(self) or 'none'}."
+                f"{did_you_mean(column, self)}"
+            )
+        values = self[column]
+        is_number = all(isinstance(value, int) and not isinstance(value, bool) for value in values if value is not None)
+        names = binned(values) if is_number and len(set(values)) > NUM_BINS else most_common(values)
+        return {name: np.flatnonzero([other == name for other in names]) for name in dict.fromkeys(sorted_names(names))}
+
+    def reason_against(self, column: str) -> str | None:
+        """Why a page shows no breakdown by a column; None where it does."""
+        values = [value for value in self[column] if value is not None]
+        if len(set(values)) < 2:
+            return "all queries have the same value"
+        if len(set(values)) > len(values) / 2 and isinstance(values[0], str):
+            return "hardly two queries have the same value"
+        return None
+
+
+def breakdown(comparison: Comparison, columns: Columns, column: str, sides: Sequence[Side]) -> Breakdown:
+    """The metric of each side by the values of `column`, and the difference of the first two."""
+    samples = [comparison.scores(side.setting, side.stage) for side in sides]
+    known = [sample for sample in samples if sample is not None]
+    groups = columns.groups(column)
+    found = []
+    for value, places in groups.items():
+        of_group = [sample[:, places] for sample in known]
+        difference = None
+        if len(of_group) > 1:
+            [difference] = differences(of_group[:1], of_group[1:2], family_size=len(groups))
+        intervals = [Interval.of(estimate) for estimate in estimates(of_group)]
+        found.append(Group(value, len(places), intervals, difference))
+    return Breakdown(column, [side for side, sample in zip(sides, samples, strict=True) if sample is not None], found)
+
+
+def binned(values: Sequence[int | None]) -> list[str]:
+    """The quarter that each number is in, as "3 to 5"."""
+    known = sorted(value for value in values if value is not None)
+    edges = sorted({known[min(len(known) - 1, len(known) * n // NUM_BINS)] for n in range(NUM_BINS)})
+    edges[0] = known[0]
+
+    def name(value: int | None) -> str:
+        if value is None:
+            return UNKNOWN
+        n = int(np.searchsorted(edges, value, side="right")) - 1
+        inside = [other for other in known if edges[n] <= other and (n + 1 == len(edges) or other < edges[n + 1])]
+        return str(inside[0]) if inside[0] == inside[-1] else f"{inside[0]} to {inside[-1]}"
+
+    names = {value: name(value) for value in set(values)}
+    return [names[value] for value in values]
+
+
+UNKNOWN = "(not said)"
+
+
+def most_common(values: Sequence[Any]) -> list[str]:
+    """Values as words; those beyond the `MOST_GROUPS` most frequent together."""
+    words = [UNKNOWN if value is None else str(value) for value in values]
+    counts = Counter(words)
+    if len(counts) <= MOST_GROUPS:
+        return words
+    kept = {word for word, _ in counts.most_common(MOST_GROUPS - 1)}
+    others = f"(others: {len(counts) - len(kept)})"
+    return [word if word in kept else others for word in words]
+
+
+def sorted_names(names: Sequence[str]) -> list[str]:
+    """Numbers and bins by size, words by the alphabet, what stands for several or none last."""
+
+    def key(name: str) -> tuple[bool, float, str]:
+        first = name.split(" ")[0]
+        return name.startswith("("), float(first) if first.lstrip("-").isdigit() else 0.0, name
+
+    return sorted(names, key=key)

@@ -1,0 +1,23 @@
+"""The page's breakdowns: the metric by what the data says of its queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mmexp.compare.report.breakdown import Breakdown
+from mmexp.compare.report.figures_section import table_of
+from mmexp.compare.report.markup import Markup, element
+
+
+def breakdowns_section(metric: str, breakdowns: Sequence[Breakdown], left_out: Mapping[str, str]) -> Markup:
+    """A table for every column, and a line for each that says nothing."""
+    lines = [element("li", element("b", f"{column}: "), reason, ".") for column, reason in left_out.items()]
+    what = f"{metric.upper()} with 95% intervals. Differences are corrected for the groups of each column (Holm)."
+    return element(
+        "section",
+        element("h2", "Breakdowns", id="breakdowns"),
+        element("p", what if breakdowns else "The data says nothing of its queries to break results down by."),
+        *(element("div", element("h3", f"By {b.column}"), table_of(b.table), class_="breakdown") for b in breakdowns),
+        element("p", "Without a breakdown:") if lines else None,
+        element("ul", *lines, class_="notes") if lines else None,
+    )

@@ -1,0 +1,156 @@
+"""What all figures share: what they are, and how lines are told apart without color."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from mmexp.compare.report.tables import Interval, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from mmexp.compare.comparison import Comparison, Row
+
+INK, GREY = "#1b1f24", "#8a929c"
+"""The page gives these two other values in the dark."""
+
+# Okabe and Ito's colors, which people with any color vision tell apart; yellow is too faint on white.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = "os^DvP"
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 2, 1, 2)), (0, (8, 3)), (0, (3, 1, 1, 1, 1, 1)))
+MOST_STYLES = len(COLORS)
+MOST_SETTINGS = 24
+"""Figures with a line for every setting show the best ones, where there are more."""
+
+SETTINGS: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "grid.alpha": 0.25,
+    "grid.color": GREY,
+    "legend.frameon": False,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 5,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mmexp",
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure with the table that it is drawn from."""
+
+    name: str
+    """Of its files."""
+
+    title: str
+    reading: str
+    """How it is read, and what it does not show."""
+
+    table: Table
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A figure that has nothing to show."""
+
+    title: str
+    reason: str
+
+
+class Style(NamedTuple):
+    """What tells one line from others."""
+
+    color: str
+    marker: str
+    dashes: Any
+
+
+def style(position: int) -> Style:
+    """The style of one of at most `MOST_STYLES` lines."""
+    return Style(COLORS[position], MARKERS[position], DASHES[position])
+
+
+def panels(count: int, size: tuple[float, float], columns: int) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels of `size` inches that share their vertical axis, at most `columns` side by side."""
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for unused in grid.flat[count:]:
+        unused.remove()
+    for axes in grid.flat[:count]:
+        axes.grid(True)
+    return figure, list(grid.flat[:count])
+
+
+def error_bars(axes: Axes, places: Sequence[float], values: Sequence[Interval], **looks: Any) -> Any:
+    """Draw means with their intervals."""
+    means = [value.mean for value in values]
+    # An interval need not hold the mean of one that is all but constant, by rounding.
+    below = [max(0.0, value.mean - value.low) for value in values]
+    above = [max(0.0, value.high - value.mean) for value in values]
+    looks = {"capsize": 2.5, "elinewidth": 1} | looks
+    return axes.errorbar(places, means, yerr=[below, above], **looks)
+
+
+def best_and_reference(comparison: Comparison, most: int = MOST_SETTINGS) -> list[Row]:
+    """The best `most` settings, and the reference."""
+    rows = comparison.rows[:most]
+    return rows if comparison.reference in rows else [*rows, comparison.reference]
+
+
+def looks_of(rows: Sequence[Row], comparison: Comparison) -> dict[int, Style | None]:
+    """How the settings are drawn, by their position in `rows`; where they are too many, all but best and reference
+    are grey: None."""
+    if len(rows) <= MOST_STYLES:
+        return {n: style(n) for n in range(len(rows))}
+    picked = {0: style(0), rows.index(comparison.reference): style(1)}
+    return {n: picked.get(n) for n in range(len(rows))} | {0: style(0)}
+
+
+def named(row: Row, comparison: Comparison, width: int = 44) -> str:
+    """A setting as figures name it: rank and label."""
+    label = row.setting.label.replace("__", " ")
+    label = label if len(label) <= width else f"{label[: width - 1]}…"
+    suffix = " (reference)" if row is comparison.reference and len(comparison.rows) > 1 else ""
+    return f"{comparison.rows.index(row) + 1}: {label}{suffix}"
+
+
+def spread_of_settings(comparison: Comparison, rows: Sequence[Row]) -> str:
+    """A sentence on what is left out of a figure with a line for every setting."""
+    left_out = len(comparison.rows) - len(rows)
+    return f" Of {len(comparison.rows)} settings, the best {MOST_SETTINGS} and the reference." if left_out else ""
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
+    """A legend of what `axes` shows, below all panels."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower left", ncols=columns, fontsize=8)
+
+
+def save(chart: Chart, folder: Path) -> str:
+    """Write a chart as PNG and SVG; return the SVG."""
+    with matplotlib.rc_context(SETTINGS):
+        stream = io.StringIO()
+        chart.figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+        chart.figure.savefig(folder / f"{chart.name}.png", dpi=150)
+    svg = stream.getvalue()
+    (folder / f"{chart.name}.svg").write_text(svg)
+    return svg

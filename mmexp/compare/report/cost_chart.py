@@ -1,0 +1,138 @@
+"""Quality against cost, and against the size of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from mmexp.compare.report.charts import GREY, Chart, LeftOut, error_bars, panels, style
+from mmexp.compare.report.tables import Interval, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from mmexp.compare.comparison import Comparison, Row
+    from mmexp.compare.cost import Cost
+
+MOST_INTERVALS = 30
+COSTS: dict[str, Callable[[Cost], float | None]] = {
+    "energy (kWh)": lambda cost: cost.kwh,
+    "time (hours)": lambda cost: cost.hours,
+}
+
+
+def quality_over_cost(comparison: Comparison) -> Chart | LeftOut:
+    """The metric of every setting over what it took, with the Pareto front."""
+    title = f"{comparison.metric.upper()} against cost"
+    if len(comparison.rows) == 1:
+        return LeftOut(title, "there is one setting, so no choice to be made.")
+    known = {name: sum(of(row.cost) is not None for row in comparison.rows) for name, of in COSTS.items()}
+    label = max(known, key=lambda name: known[name])
+    if known[label] == 0:
+        return LeftOut(title, "no run says what it took.")
+    ranked = [(rank, row, COSTS[label](row.cost)) for rank, row in enumerate(comparison.rows, 1)]
+    points = [(rank, row, cost) for rank, row, cost in ranked if cost is not None]
+    front = pareto_front([cost for *_, cost in points], [row.estimate.mean for _, row, _ in points])
+    table = Table(
+        ["rank", "setting", label, comparison.metric.upper(), "kg CO2", "on the front"],
+        [
+            [rank, row.setting.label, cost, Interval.of(row.estimate), row.cost.co2_kg, "yes" if n in front else ""]
+            for n, (rank, row, cost) in enumerate(points)
+        ],
+    )
+    figure, [axes] = panels(1, (7, 4), 1)
+    _scatter(axes, points, front, comparison)
+    axes.set_xlabel(f"{label}, of one run")
+    axes.set_ylabel(comparison.metric.upper())
+    axes.legend(loc="lower right", fontsize=8)
+    missing = len(ranked) - len(points)
+    reading = (
+        "Numbers are ranks; bars are 95% intervals. Nothing that costs less beats what is on the Pareto front."
+        + (f" {missing} settings do not say what they took, and are not drawn." if missing else "")
+    )
+    return Chart("quality_over_cost", title, reading, table, figure)
+
+
+def pareto_front(costs: Sequence[float], qualities: Sequence[float]) -> list[int]:
+    """The points that nothing beats: no other costs at most as much and is better, or costs less and is as good.
+
+    In the order of their costs. Points that are equal in both are all on it.
+    """
+    order = sorted(range(len(costs)), key=lambda n: (costs[n], -qualities[n]))
+    front: list[int] = []
+    for n in order:
+        best = front[-1] if front else None
+        if best is None or qualities[n] > qualities[best] or (costs[n], qualities[n]) == (costs[best], qualities[best]):
+            front.append(n)
+    return front
+
+
+def _scatter(axes: Axes, points: list[tuple[int, Row, float]], front: list[int], comparison: Comparison) -> None:
+    costs, values = [cost for *_, cost in points], [Interval.of(row.estimate) for _, row, _ in points]
+    looks = style(0)
+    with_bars = range(len(points)) if len(points) <= MOST_INTERVALS else front
+    others = [n for n in range(len(points)) if n not in front]
+    for chosen, color, size in ((others, GREY, 5), (front, looks.color, 6)):
+        barred = [n for n in chosen if n in with_bars]
+        error_bars(axes, [costs[n] for n in barred], [values[n] for n in barred], fmt="none", ecolor=color)
+        label = "not on the front" if chosen is others else None
+        marker = "x" if chosen is others else looks.marker
+        means = [values[n].mean for n in chosen]
+        axes.plot([costs[n] for n in chosen], means, marker, color=color, markersize=size, label=label)
+    axes.plot(
+        [costs[n] for n in front], [values[n].mean for n in front], looks.marker, linestyle="-", drawstyle="steps-post",
+        color=looks.color, label="Pareto front",
+    )  # fmt: skip
+    reference = next((n for n, (_, row, _) in enumerate(points) if row is comparison.reference), None)
+    if reference is not None:
+        place = [costs[reference]], [values[reference].mean]
+        axes.plot(*place, "o", markersize=12, fillstyle="none", color=style(1).color, label="reference", linestyle="")
+    if min(costs) > 0 and max(costs) / min(costs) > 20:
+        axes.set_xscale("log")
+    numbered = range(len(points)) if len(points) <= MOST_INTERVALS else front
+    for n in numbered:
+        axes.annotate(str(points[n][0]), (costs[n], values[n].mean), (5, 4), textcoords="offset points", fontsize=8)
+
+
+def quality_over_size(comparison: Comparison) -> Chart | LeftOut:
+    """The metric over the parameters of the model, before and after training."""
+    title = f"Model size against {comparison.metric.upper()}"
+    sized = [(rank, row, model_of(row)) for rank, row in enumerate(comparison.rows, 1)]
+    points = [(rank, row, *model) for rank, row, model in sized if model is not None]
+    if len({parameters for *_, parameters in points}) < 2:
+        return LeftOut(title, "all models are of one size.")
+    table = Table(
+        ["rank", "model", "parameters", f"{comparison.metric.upper()} before", f"{comparison.metric.upper()} after"],
+        [
+            [rank, name, parameters, Interval.of(row.baseline) if row.baseline else None, Interval.of(row.estimate)]
+            for rank, row, name, parameters in points
+        ],
+    )
+    figure, [axes] = panels(1, (7, 4), 1)
+    before = [(parameters, row.baseline) for _, row, _, parameters in points if row.baseline is not None]
+    after = [(parameters, row.estimate) for _, row, _, parameters in points]
+    for place, (stage, values) in enumerate((("baseline", before), ("final", after))):
+        looks = style(1 - place)
+        if values:
+            intervals = [Interval.of(estimate) for _, estimate in values]
+            error_bars(axes, [size for size, _ in values], intervals, fmt=looks.marker, color=looks.color, label=stage)
+    for rank, row, name, parameters in points[:MOST_INTERVALS]:
+        words = f"{rank}: {name}"
+        axes.annotate(words, (parameters, row.estimate.mean), (6, 3), textcoords="offset points", fontsize=8)
+    axes.set_xscale("log")
+    axes.margins(x=0.15)
+    axes.set_xlabel("parameters of the model")
+    axes.set_ylabel(comparison.metric.upper())
+    axes.legend(loc="lower right", fontsize=8)
+    reading = "Bars are 95% intervals; the sizes are on a logarithmic axis."
+    return Chart("quality_over_size", title, reading, table, figure)
+
+
+def model_of(row: Row) -> tuple[str, int] | None:
+    """Name and parameters of the model of a setting."""
+    run = row.setting.runs[0]
+    parameters = (run.result.get("model") or {}).get("parameters")
+    if not parameters:
+        return None
+    checkpoint = (run.config.get("model") or {}).get("checkpoint") or run.result["model"].get("architecture") or "?"
+    return str(checkpoint).rstrip("/").rpartition("/")[2], int(parameters)

@@ -1,0 +1,55 @@
+"""The page's figures, each with its numbers beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from mmexp.compare.report.charts import GREY, INK, Chart, LeftOut
+from mmexp.compare.report.markup import Markup, element, joined
+from mmexp.compare.report.results_section import table
+from mmexp.compare.report.tables import Table, shown
+
+
+def figures_section(charts: Sequence[tuple[Chart, str]], left_out: Sequence[LeftOut]) -> Markup:
+    """All figures, given with their SVG, and a line for each that has nothing to show."""
+    lines = [element("li", element("b", f"{chart.title}: "), chart.reason) for chart in left_out]
+    return element(
+        "section",
+        element("h2", "Figures", id="figures"),
+        *(_figure(chart, svg) for chart, svg in charts),
+        element("p", "Without a figure:") if lines else None,
+        element("ul", *lines, class_="notes") if lines else None,
+    )
+
+
+def table_of(numbers: Table) -> Markup:
+    """A table of numbers as HTML."""
+    rows = [
+        element("tr", *(element("td", shown(cell), class_=None if isinstance(cell, str) else "number") for cell in row))
+        for row in numbers.rows
+    ]
+    return table(numbers.columns, rows)
+
+
+def inline(svg: str) -> Markup:
+    """An SVG file of matplotlib's as part of a page: as wide as its place, in the colors of the page."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
+    return Markup(svg.replace(INK.lower(), "currentColor").replace(GREY.lower(), "var(--grey)"))
+
+
+def _figure(chart: Chart, svg: str) -> Markup:
+    files = joined(*(element("a", f"{chart.name}.{kind}", " ", href=f"{chart.name}.{kind}") for kind in ("png", "svg")))
+    return element(
+        "figure",
+        element("h3", chart.title, id=chart.name),
+        element(
+            "div",
+            element("div", inline(svg), class_="drawing", role="img", aria_label=chart.title),
+            table_of(chart.table),
+            class_="beside",
+        ),
+        element("figcaption", chart.reading, " ", files),
+    )

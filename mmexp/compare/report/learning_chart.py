@@ -1,0 +1,94 @@
+"""Learning curves: quality over the samples seen, and over the energy used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmexp.compare.report.charts import (
+    GREY,
+    Chart,
+    LeftOut,
+    best_and_reference,
+    legend_below,
+    looks_of,
+    named,
+    panels,
+    spread_of_settings,
+)
+from mmexp.compare.report.tables import Cell, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from mmexp.compare.comparison import Comparison, Row
+    from mmexp.compare.runs import Run
+
+SAMPLES, ENERGY = "x/samples_seen", "x/energy_kwh"
+LABELS = {SAMPLES: "training samples seen", ENERGY: "energy used (kWh)"}
+Point = tuple[float, float | None, float]
+"""Samples seen, kWh, the metric."""
+
+
+def learning_curves(comparison: Comparison) -> Chart | LeftOut:
+    """The metric at every evaluation in training, of every setting."""
+    metric = comparison.metric.upper()
+    title = f"Learning curves of {metric}"
+    rows = best_and_reference(comparison)
+    curves = {n: learning_curve(row, comparison.metric) for n, row in enumerate(rows)}
+    curves = {n: points for n, points in curves.items() if len(points) > 1}
+    if not curves:
+        return LeftOut(title, "no run was evaluated in training.")
+    cells: list[list[Cell]] = [
+        [named(rows[n], comparison), samples, kwh, value]
+        for n, points in curves.items()
+        for samples, kwh, value in points
+    ]
+    has_energy = any(kwh is not None for points in curves.values() for _, kwh, _ in points)
+    figure, grid = panels(1 + has_energy, (4.6, 4.2), 2)
+    for axes, key in zip(grid, LABELS, strict=False):
+        _draw(axes, curves, key, rows, comparison)
+        axes.set_xlabel(LABELS[key])
+    grid[0].set_ylabel(metric)
+    legend_below(figure, grid[0], 2)
+    reading = (
+        "Each point is an evaluation; those of several seeds are means."
+        + ("" if has_energy else " No run says what energy it used.")
+        + spread_of_settings(comparison, rows)
+    )
+    table = Table(["setting", LABELS[SAMPLES], LABELS[ENERGY], metric], cells)
+    return Chart("learning_curves", title, reading, table, figure)
+
+
+def learning_curve(row: Row, metric: str) -> list[Point]:
+    """The evaluations of a setting in training, in their order: means over its seeds, at what all of them have seen."""
+    curves = [_evaluations(run, f"eval/{metric}") for run in row.setting.runs]
+    common = sorted(set.intersection(*(set(curve) for curve in curves)))
+    return [
+        (samples, _mean([curve[samples][0] for curve in curves]), _mean([curve[samples][1] for curve in curves]) or 0.0)
+        for samples in common
+    ]
+
+
+def _evaluations(run: Run, name: str) -> dict[float, tuple[float | None, float]]:
+    """{samples seen: (kWh, metric)}."""
+    metrics = [row["metrics"] for row in run.history()]
+    return {of_row[SAMPLES]: (of_row.get(ENERGY), of_row[name]) for of_row in metrics if of_row.get(name) is not None}
+
+
+def _mean(values: list[float | None] | list[float]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
+
+
+def _draw(axes: Axes, curves: dict[int, list[Point]], key: str, rows: list[Row], comparison: Comparison) -> None:
+    looks = looks_of(rows, comparison)
+    for n, points in curves.items():
+        drawn = [(samples if key == SAMPLES else kwh, value) for samples, kwh, value in points]
+        known = [(x, value) for x, value in drawn if x is not None]
+        places, values = [x for x, _ in known], [value for _, value in known]
+        style = looks[n]
+        if style is None:
+            axes.plot(places, values, color=GREY, linewidth=0.7, alpha=0.6, zorder=1)
+        else:
+            label = named(rows[n], comparison)
+            axes.plot(places, values, color=style.color, marker=style.marker, linestyle=style.dashes, label=label)

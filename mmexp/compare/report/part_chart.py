@@ -1,0 +1,104 @@
+"""Quality over the embedding size, or over the number of documents reranked, before and after training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmexp.compare.report.charts import (
+    GREY,
+    Chart,
+    LeftOut,
+    best_and_reference,
+    error_bars,
+    legend_below,
+    looks_of,
+    named,
+    panels,
+    spread_of_settings,
+)
+from mmexp.compare.report.tables import Cell, Interval, Table
+from mmexp.compare.statistics import estimates
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from mmexp.compare.comparison import Comparison, Row
+
+PARTS = {"dim": "embedding size (dimensions)", "top_k": "documents reranked"}
+STAGES = ("baseline", "final")
+Curve = dict[int, Interval]
+"""{embedding size or number of documents: metric}."""
+
+
+def quality_over_parts(comparison: Comparison) -> Chart | LeftOut:
+    """The metric of every setting over the sizes that it was evaluated at."""
+    rows = best_and_reference(comparison)
+    kinds = {run.part for row in comparison.rows for run in row.setting.runs}
+    kind = kinds.pop() if len(kinds) == 1 else ""
+    title = f"{comparison.metric.upper()} over {PARTS.get(kind, PARTS['dim'])}"
+    if kind not in PARTS:
+        return LeftOut(title, "what is compared has no embedding sizes in common.")
+    curves = curves_of(comparison, rows)
+    sizes = sorted({size for curve in curves.values() for size in curve})
+    if len(sizes) < 2:
+        return LeftOut(title, "all is measured at one size.")
+    table = Table(
+        ["setting", "stage", *(f"{size:,}" for size in sizes)],
+        [[named(rows[n], comparison), stage, *_cells(curve, sizes)] for (n, stage), curve in curves.items()],
+    )
+    figure, [axes] = panels(1, (7.5, 4.5), 1)
+    _draw(axes, curves, rows, comparison)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
+    axes.set_xlabel(PARTS[kind])
+    axes.set_ylabel(comparison.metric.upper())
+    legend_below(figure, axes, 2)
+    reading = (
+        "Filled markers are after training, hollow ones and thin lines before; bars are 95% intervals. Lines are moved "
+        "sideways a little, so that they can be told apart." + spread_of_settings(comparison, rows)
+    )
+    return Chart("quality_over_size_of_embedding", title, reading, table, figure)
+
+
+def curves_of(comparison: Comparison, rows: list[Row]) -> dict[tuple[int, str], Curve]:
+    """{(position in `rows`, stage): curve}, of what was measured query by query."""
+    places, samples = [], []
+    for n, row in enumerate(rows):
+        for stage in STAGES:
+            for part in row.setting.runs[0].parts:
+                sample = comparison.scores(row.setting, stage, part=part)
+                if sample is not None:
+                    places.append((n, stage, int(part)))
+                    samples.append(sample)
+    curves: dict[tuple[int, str], Curve] = {}
+    for (n, stage, size), estimate in zip(places, estimates(samples), strict=True):
+        curves.setdefault((n, stage), {})[size] = Interval.of(estimate)
+    return curves
+
+
+def _cells(curve: Curve, sizes: list[int]) -> list[Cell]:
+    return [curve.get(size) for size in sizes]
+
+
+def _draw(axes: Axes, curves: dict[tuple[int, str], Curve], rows: list[Row], comparison: Comparison) -> None:
+    looks = looks_of(rows, comparison)
+    for (n, stage), curve in curves.items():
+        sizes, values = sorted(curve), [curve[size] for size in sorted(curve)]
+        style = looks[n]
+        if style is None:
+            axes.plot(sizes, [value.mean for value in values], color=GREY, linewidth=0.7, alpha=0.6, zorder=1)
+            continue
+        shift = 2 ** (0.05 * (n % len(looks) - (min(len(rows), 6) - 1) / 2)) if len(rows) <= 6 else 1.0
+        is_final = stage == "final"
+        error_bars(
+            axes,
+            [size * shift for size in sizes],
+            values,
+            color=style.color,
+            marker=style.marker,
+            linestyle=style.dashes,
+            linewidth=1.5 if is_final else 0.8,
+            fillstyle="full" if is_final else "none",
+            label=f"{named(rows[n], comparison)}, {stage}",
+        )

@@ -1,0 +1,46 @@
+"""Tables of numbers, as figures are drawn from them and as the page shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmexp.compare.statistics import Estimate
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number with its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    @staticmethod
+    def of(estimate: Estimate) -> Interval:
+        return Interval(estimate.mean, estimate.low, estimate.high)
+
+
+Cell = str | int | float | bool | Interval | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns, and rows with a cell for each of them."""
+
+    columns: list[str]
+    rows: list[list[Cell]]
+
+
+def shown(cell: Cell) -> str:
+    """A cell in words: numbers with about four digits that count, "–" for what is not known."""
+    match cell:
+        case None:
+            return "–"
+        case Interval():
+            return f"{cell.mean:.4f} [{cell.low:.4f}, {cell.high:.4f}]"
+        case bool() | str():
+            return str(cell)
+        case int():
+            return f"{cell:,}"
+        case _:
+            return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.4g}"
