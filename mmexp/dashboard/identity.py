@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmexp.run_files import write_whole
-from mmexp.sweep.folder import read_members
+from mmexp.sweep.member import Member, read_members
 
 if TYPE_CHECKING:
     from mmexp.experiment import Experiment
-    from mmexp.sweep.member import Member
 
 IDENTITY = "trackio.json"
 

@@ -14,6 +14,8 @@ from mmexp.trackio_view import import_inbox, offline
 NAME = "00-comparison"
 """The run that holds the comparison of the others."""
 
+MOST_NAMES = 5
+
 
 @dataclass(frozen=True)
 class ProjectRuns:
@@ -26,15 +28,15 @@ class ProjectRuns:
     """Names of the runs that have no folder any more, or not where Trackio knows it."""
 
     @property
-    def words(self) -> str | None:
-        """What is to be said of those that are gone; None where there are none."""
+    def notes(self) -> list[str]:
+        """What is to be said of those that are gone."""
         if not self.gone:
-            return None
-        more = f" and {len(self.gone) - 5} more" if len(self.gone) > 5 else ""
-        return (
-            f"Runs left out, for their folders are not where they were: {', '.join(self.gone[:5])}{more}. A folder "
+            return []
+        more = f" and {len(self.gone) - MOST_NAMES} more" if len(self.gone) > MOST_NAMES else ""
+        return [
+            f"Left out, for their folders are not where they were: {', '.join(self.gone[:MOST_NAMES])}{more}. A folder "
             "that was moved is found again after python -m mmexp.trackio_view RUN_DIR."
-        )
+        ]
 
 
 def find_project(project: str) -> ProjectRuns:

@@ -1,0 +1,44 @@
+"""What `00-comparison` holds: for each evaluation data a ranking and its figures; the runs without a result; notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mmexp.compare.report import draw
+from mmexp.compare.report.charts import Chart
+from mmexp.dashboard.by_data import ComparedByData
+from mmexp.dashboard.ranking import not_compared, ranking
+
+DPI = 110
+
+
+def contents(compared: ComparedByData, notes: Iterable[str], folder: Path) -> dict[str, Any]:
+    """Trackio's tables, images and texts, by the names that it shows them under. Images are written into `folder`."""
+    import trackio
+
+    shown: dict[str, Any] = {}
+    for number, (data, comparison) in enumerate(compared.comparisons.items()):
+        place = f" ({data})" if len(compared.comparisons) > 1 else ""
+        shown[f"ranking: {data}"] = trackio.Table(data=ranking(comparison))
+        for chart in (found for found in draw(comparison) if isinstance(found, Chart)):
+            file = folder / f"{number}-{chart.name}.png"
+            chart.figure.savefig(file, dpi=DPI)
+            shown[f"{chart.title}{place}"] = trackio.Image(file, caption=chart.reading)
+    if compared.not_compared:
+        shown["not compared"] = trackio.Table(data=not_compared(compared.not_compared))
+    shown["notes"] = trackio.Markdown(_notes(compared, notes))
+    return shown
+
+
+def _notes(compared: ComparedByData, notes: Iterable[str]) -> str:
+    sections = {data: comparison.notes for data, comparison in compared.comparisons.items()}
+    sections |= {data: [f"Not compared: {why}"] for data, why in compared.refused.items()}
+    sections["The project"] = [*notes, "Refresh all this with python -m mmexp.compare --project, and see its page."]
+    lines = [
+        line
+        for title, said in sections.items()
+        for line in (f"## {title}", *(f"- {' '.join(note.split())}" for note in said))
+    ]
+    return "\n".join(lines)
