@@ -21,24 +21,29 @@ def contents(compared: ComparedByData, notes: Iterable[str], folder: Path) -> di
     shown: dict[str, Any] = {}
     for number, (data, comparison) in enumerate(compared.comparisons.items()):
         place = f" ({data})" if len(compared.comparisons) > 1 else ""
-        shown[f"ranking: {data}"] = trackio.Table(data=ranking(comparison))
+        shown[f"ranking: {data}"] = _table(ranking(comparison))
         for chart in (found for found in draw(comparison) if isinstance(found, Chart)):
             file = folder / f"{number}-{chart.name}.png"
             chart.figure.savefig(file, dpi=DPI)
             shown[f"{chart.title}{place}"] = trackio.Image(file, caption=chart.reading)
     if compared.not_compared:
-        shown["not compared"] = trackio.Table(data=not_compared(compared.not_compared))
+        shown["not compared"] = _table(not_compared(compared.not_compared))
     shown["notes"] = trackio.Markdown(_notes(compared, notes))
     return shown
+
+
+def _table(rows: list[dict[str, str]]) -> Any:
+    import trackio
+
+    return trackio.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
 
 
 def _notes(compared: ComparedByData, notes: Iterable[str]) -> str:
     sections = {data: comparison.notes for data, comparison in compared.comparisons.items()}
     sections |= {data: [f"Not compared: {why}"] for data, why in compared.refused.items()}
-    sections["The project"] = [*notes, "Refresh all this with python -m mmexp.compare --project, and see its page."]
-    lines = [
-        line
-        for title, said in sections.items()
-        for line in (f"## {title}", *(f"- {' '.join(note.split())}" for note in said))
-    ]
-    return "\n".join(lines)
+    sections["The project"] = [*notes, "python -m mmexp.compare --project brings this up to date."]
+    return "\n".join(line for title, said in sections.items() for line in (f"## {title}", *map(_item, said)))
+
+
+def _item(note: str) -> str:
+    return f"- {' '.join(note.split())}"
