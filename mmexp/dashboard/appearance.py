@@ -25,6 +25,6 @@ PLOT_ORDER = (
 # Runs take the colours in the order of the list. Grey is that of 00-comparison, which is first and draws no line. The
 # others are those of Okabe and Ito, which people with any colour blindness tell apart (https://jfly.uni-koeln.de/color),
 # but for black and yellow: one is hard to see in the dark theme, the other in the light one.
-PALETTE = ("#777777", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
+PALETTE = ("#777777", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 ENVIRONMENT = {"TRACKIO_PLOT_ORDER": ",".join(PLOT_ORDER), "TRACKIO_COLOR_PALETTE": ",".join(PALETTE)}
