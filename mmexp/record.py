@@ -98,6 +98,7 @@ class Record:
             identity = identify(self.run_dir, self.experiment, plain_config(self.experiment))
             self._result["trackio"] = {key: identity[key] for key in ("project", "group", "name", "run_id")}
             self._trackio = TrackioView(identity, self._rows.rows if is_rewritable() else [])
+            log.info("to see it in Trackio: python -m mmexp.dashboard --project %s", identity["project"])
 
     def _close(self, error: BaseException | None) -> None:
         self._ledger.book()

@@ -5,11 +5,12 @@ python -m mmexp.trackio_view RUN_DIR...      rebuild the runs of these folders
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -50,12 +51,13 @@ class TrackioView:
         if self._run is not None:
             import trackio
 
-            trackio.finish()
+            with redirect_stdout(io.StringIO()):  # "Uploading logs", which stay here
+                trackio.finish()
             self._run = None
 
 
 def _init_locally(run_id: str, project: str, anew: bool, **arguments: Any) -> Any:
-    with offline():
+    with offline(), redirect_stdout(io.StringIO()):
         import trackio
 
         if anew:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import fcntl
-import io
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, redirect_stdout
+from contextlib import closing, contextmanager
 from typing import Any
 
 from mmexp.dashboard.project import NAME
@@ -23,7 +22,7 @@ def replace(project: str, shown: dict[str, Any]) -> None:
     The dashboard shows tables and images of one step in the reverse order, so the first are logged last.
     """
     identity = {"run_id": NAME, "project": project, "name": NAME, "group": "comparison", "config": {}}
-    with offline(), redirect_stdout(io.StringIO()), _turn():
+    with offline(), _turn():
         import_inbox()
         _remove_images(project)
         TrackioView(identity, [{"step": 0, "metrics": dict(reversed(shown.items()))}]).finish()

@@ -28,8 +28,10 @@ def contents(compared: ComparedByData, notes: Iterable[str], folder: Path) -> di
             shown[f"{chart.title}{place}"] = trackio.Image(file, caption=chart.reading)
     if compared.not_compared:
         shown["not compared"] = _table(not_compared(compared.not_compared))
-    shown["notes"] = trackio.Markdown(_notes(compared, notes))
-    return shown
+    said = {data: comparison.notes for data, comparison in compared.comparisons.items()}
+    said |= {data: [f"Not compared: {why}"] for data, why in compared.refused.items()}
+    said["project"] = [*notes, "python -m mmexp.compare --project brings this up to date."]
+    return shown | {f"notes: {what}": _list(lines) for what, lines in said.items() if lines}
 
 
 def _table(rows: list[dict[str, str]]) -> Any:
@@ -38,12 +40,7 @@ def _table(rows: list[dict[str, str]]) -> Any:
     return trackio.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
 
 
-def _notes(compared: ComparedByData, notes: Iterable[str]) -> str:
-    sections = {data: comparison.notes for data, comparison in compared.comparisons.items()}
-    sections |= {data: [f"Not compared: {why}"] for data, why in compared.refused.items()}
-    sections["The project"] = [*notes, "python -m mmexp.compare --project brings this up to date."]
-    return "\n".join(line for title, said in sections.items() for line in (f"## {title}", *map(_item, said)))
+def _list(notes: Iterable[str]) -> Any:
+    import trackio
 
-
-def _item(note: str) -> str:
-    return f"- {' '.join(note.split())}"
+    return trackio.Markdown("\n".join(f"- {' '.join(note.split())}" for note in notes))

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from mmexp.compare.runs import Run
     from mmexp.compare.statistics import Difference
 
-# More are in the name of the setting.
-MOST_PARAMETERS = 3
+# Where there are more, they are in one column.
+MOST_PARAMETERS = 4
 
 
 def ranking(comparison: Comparison) -> list[dict[str, str]]:
@@ -34,21 +34,24 @@ def _row(comparison: Comparison, rank: int, row: Row) -> dict[str, str]:
         **_setting(comparison, row),
         comparison.metric.upper(): f"{estimate.mean:.4f}",
         "95% interval": f"{estimate.low:.3f} to {estimate.high:.3f}",
-        "seeds": str(estimate.num_seeds),
+        **({"seeds": str(estimate.num_seeds)} if _has_seeds(comparison) else {}),
         "gain": "" if row.to_baseline is None else f"{row.to_baseline.delta:+.3f}",
         f"against #{reference}": "reference" if rank == reference else _in_words(row.to_reference),
         "hours": _number(cost.hours),
         "kWh": _number(cost.kwh),
-        "kg CO2": _number(cost.co2_kg),
         "peak GB": _number(None if cost.peak_memory_bytes is None else cost.peak_memory_bytes / 1e9),
     }
+
+
+def _has_seeds(comparison: Comparison) -> bool:
+    return any(row.estimate.num_seeds > 1 for row in comparison.rows)
 
 
 def _setting(comparison: Comparison, row: Row) -> dict[str, str]:
     """What was varied, by short names where those say which is meant."""
     keys = list(comparison.axes)
     if not 0 < len(keys) <= MOST_PARAMETERS:
-        return {"setting": row.setting.label}
+        return {"setting": row.setting.label.replace("__", " ")}
     short = [SHORT.get(key, key.rpartition(".")[2]) for key in keys]
     names = short if len(set(short)) == len(short) else keys
     return {name: str(row.setting.parameters[key]) for name, key in zip(names, keys, strict=True)}

@@ -35,4 +35,4 @@ def refresh_after(run_dirs: Iterable[Path]) -> None:
         except Exception as error:
             log.warning("the comparison of project %s in Trackio is not up to date (%s)", project, error)
         else:
-            print(f"compared in Trackio; to see it: python -m mmexp.dashboard --project {project}", flush=True)
+            print(f"To see the comparison: python -m mmexp.dashboard --project {project}", flush=True)

@@ -17,6 +17,7 @@ from mmexp.__main__ import CONF
 from mmexp.composition import freeze, plain_config
 from mmexp.dashboard.identity import identify
 from mmexp.experiment import register, to_experiment
+from mmexp.sweep.names import label
 
 METRIC = "ndcg@10"
 DIMS = (128, 64, 32, 16)
@@ -28,9 +29,7 @@ def write_sweep(
     folder: Path, project: str, parameters: list[dict[str, object]], fingerprint: str = "same"
 ) -> list[Path]:
     """The folder of a sweep with a finished member for each of `parameters`, better from one to the next."""
-    names = [
-        "__".join(f"{key.split('.')[-1]}={value}" for key, value in one.items()) + "-0a1b2c3d" for one in parameters
-    ]
+    names = [f"{label({key: str(value) for key, value in one.items()})}-0a1b2c3d" for one in parameters]
     folder.mkdir(parents=True, exist_ok=True)
     members = [
         {"hash": "0a1b2c3d", "folder": name, "overrides": [], "parameters": one}
