@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmexp.compare.report.answers import Answers
+from mmexp.compare.report.naming import setting_name
 
 if TYPE_CHECKING:
     from mmexp.compare.comparison import Comparison
@@ -73,7 +74,9 @@ def sides_of(comparison: Comparison) -> tuple[Side, Side] | None:
     others = [comparison.reference, *comparison.rows[1:]]
     other = next((row for row in others if row is not best), None)
     if other is not None:
-        return Side(best.setting, "final", best.setting.label), Side(other.setting, "final", other.setting.label)
+        return Side(best.setting, "final", setting_name(best.setting)), Side(
+            other.setting, "final", setting_name(other.setting)
+        )
     if best.baseline is None:
         return None
     return Side(best.setting, "final", "after training"), Side(best.setting, "baseline", "before training")
@@ -84,7 +87,7 @@ def disagreement(comparison: Comparison) -> Disagreement | None:
     sides = sides_of(comparison)
     if sides is None:
         return None
-    samples = [_means(comparison, side) for side in sides]
+    samples = [unweighted(comparison, side).mean(axis=0) for side in sides]
     gaps = samples[0] - samples[1]
     order = np.argsort(-gaps, kind="stable")
     picked = [n for n in order[:NUM_QUERIES] if gaps[n] > 0], [n for n in order[::-1][:NUM_QUERIES] if gaps[n] < 0]
@@ -102,7 +105,8 @@ def disagreement(comparison: Comparison) -> Disagreement | None:
 
 def shared_failures(comparison: Comparison) -> list[Failure]:
     """The queries whose best score of any setting is lowest, worst first; none that any setting answers perfectly."""
-    best = np.max([_means(comparison, Side(row.setting, "final", "")) for row in comparison.rows], axis=0)
+    sides = [Side(row.setting, "final", row.setting.label) for row in comparison.rows]
+    best = np.max([unweighted(comparison, side).mean(axis=0) for side in sides], axis=0)
     worst = [n for n in np.argsort(best, kind="stable")[:NUM_QUERIES] if best[n] < 1]
     ids = [comparison.query_ids[n] for n in worst]
     answers = Answers.of(comparison.rows[0].setting.runs[0], "final", comparison.part, ids)
@@ -113,8 +117,16 @@ def shared_failures(comparison: Comparison) -> list[Failure]:
     ]
 
 
-def _means(comparison: Comparison, side: Side) -> np.ndarray:
-    """The metric of every query, a mean over seeds: (queries,)."""
+def unweighted(comparison: Comparison, side: Side) -> np.ndarray:
+    """The metric of the queries that are compared, each as it was measured: (seeds, queries).
+
+    What is compared is weighted where the mean is one over directions.
+    """
     sample = comparison.scores(side.setting, side.stage)
-    assert sample is not None, "a setting is compared without its scores"
-    return sample.mean(axis=0)
+    scores = side.setting.runs[0].scores(side.stage, comparison.part, comparison.metric)
+    assert sample is not None
+    assert scores is not None
+    if np.all(scores.weights == 1):
+        return sample
+    weights = dict(zip(scores.query_ids, scores.weights, strict=True))
+    return sample / np.array([weights[query] for query in comparison.query_ids])
