@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmexp.compare.report.charts import MOST_STYLES, Chart, LeftOut, error_bars, panels, style
 from mmexp.compare.report.effects import Effect, effects, independent
@@ -88,14 +88,12 @@ def _draw_pair(axes: Axes, pair: Effect, names: dict[str, str]) -> None:
     for n, second in enumerate(seconds):
         places = [place + 0.06 * (n - (len(seconds) - 1) / 2) for place in range(len(firsts))]
         color, marker, dashes = style(n)
-        looks = {"color": color, "marker": marker, "linestyle": dashes, "label": _short(second)}
-        error_bars(axes, places, [by_value[first, second] for first in firsts], **looks)
+        values = [by_value[first, second] for first in firsts]
+        error_bars(axes, places, values, color=color, marker=marker, linestyle=dashes, label=_short(second))
     _name_values(axes, names[pair.axes[0]], firsts)
-    axes.legend(
-        *(axes.get_legend_handles_labels()),
-        **{"title": names[pair.axes[1]], "fontsize": 7.5, "title_fontsize": 7.5, "alignment": "left"},
-        **{"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3, "columnspacing": 1.2},
-    )
+    looks: dict[str, Any] = {"fontsize": 7.5, "title_fontsize": 7.5, "columnspacing": 1.2}
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "alignment": "left", "ncols": 3}
+    axes.legend(title=names[pair.axes[1]], **place, **looks)
 
 
 def _name_values(axes: Axes, name: str, values: list[Scalar]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -45,7 +45,9 @@ class QueryResult:
 class Disagreement:
     """The queries on which two sides differ most."""
 
-    sides: tuple[Side, Side]
+    sides: list[Side]
+    """Two."""
+
     first_better: list[QueryResult]
     second_better: list[QueryResult]
 
@@ -64,28 +66,24 @@ class Failure:
     """The best documents of the best setting."""
 
 
-def sides_of(comparison: Comparison) -> tuple[Side, Side] | None:
+def sides_of(comparison: Comparison) -> list[Side]:
     """Who is compared query by query: the best setting with the reference.
 
-    Where that is the best itself, with the next; where there is no other, with what it was before training. None: not
-    even that was measured.
+    Where that is the best itself, with the next; where there is no other, with what it was before training. The best
+    alone where not even that was measured.
     """
     best = comparison.rows[0]
-    others = [comparison.reference, *comparison.rows[1:]]
-    other = next((row for row in others if row is not best), None)
+    other = next((row for row in (comparison.reference, *comparison.rows[1:]) if row is not best), None)
     if other is not None:
-        return Side(best.setting, "final", setting_name(best.setting)), Side(
-            other.setting, "final", setting_name(other.setting)
-        )
-    if best.baseline is None:
-        return None
-    return Side(best.setting, "final", "after training"), Side(best.setting, "baseline", "before training")
+        return [Side(row.setting, "final", setting_name(row.setting)) for row in (best, other)]
+    before = [Side(best.setting, "baseline", "before training")] if best.baseline is not None else []
+    return [Side(best.setting, "final", "after training"), *before]
 
 
 def disagreement(comparison: Comparison) -> Disagreement | None:
-    """The queries on which the best setting and the reference differ most, in both directions."""
+    """The queries on which the two sides differ most, in both directions. None: there is one side."""
     sides = sides_of(comparison)
-    if sides is None:
+    if len(sides) < 2:
         return None
     samples = [unweighted(comparison, side).mean(axis=0) for side in sides]
     gaps = samples[0] - samples[1]
@@ -110,10 +108,9 @@ def shared_failures(comparison: Comparison) -> list[Failure]:
     worst = [n for n in np.argsort(best, kind="stable")[:NUM_QUERIES] if best[n] < 1]
     ids = [comparison.query_ids[n] for n in worst]
     answers = Answers.of(comparison.rows[0].setting.runs[0], "final", comparison.part, ids)
-    found: list[Any] = [(n, answers[query]) for n, query in zip(worst, ids, strict=True)]
     return [
-        Failure(comparison.query_ids[n], answer.text, answer.relevant, float(best[n]), answer.top)
-        for n, answer in found
+        Failure(query, answers[query].text, answers[query].relevant, float(best[n]), answers[query].top)
+        for n, query in zip(worst, ids, strict=True)
     ]
 
 
