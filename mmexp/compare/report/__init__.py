@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import matplotlib
 
 from mmexp.compare.report import answers
-from mmexp.compare.report.breakdown import Columns, breakdown
+from mmexp.compare.report.breakdowns import Columns, breakdown
 from mmexp.compare.report.breakdowns_section import breakdowns_section
 from mmexp.compare.report.charts import SETTINGS, Chart, LeftOut, save
 from mmexp.compare.report.cost_chart import quality_over_cost, quality_over_size
@@ -25,7 +25,7 @@ from mmexp.compare.report.effects_chart import interactions, main_effects
 from mmexp.compare.report.figures_section import figures_section
 from mmexp.compare.report.learning_chart import learning_curves
 from mmexp.compare.report.markup import Markup
-from mmexp.compare.report.page import page
+from mmexp.compare.report.page import document
 from mmexp.compare.report.part_chart import quality_over_parts
 from mmexp.compare.report.queries import disagreement, shared_failures, sides_of
 from mmexp.compare.report.queries_section import queries_section
@@ -66,7 +66,7 @@ def write(comparison: Comparison, folder: Path, shows_pages: bool = True) -> Non
         _queries(comparison, shows_pages),
         _breakdowns(comparison),
     ]
-    write_whole(folder / "index.html", page(comparison, sections))
+    write_whole(folder / "index.html", document(comparison, sections))
 
 
 def _queries(comparison: Comparison, shows_pages: bool) -> Markup:

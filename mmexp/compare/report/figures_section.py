@@ -33,6 +33,9 @@ def inline(svg: str) -> Markup:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
+    # Figures number their parts alike, and an id may occur once in a page; those of equal definitions are equal.
+    used = set(re.findall(r"#([\w.-]+)", svg))
+    svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
     return Markup(svg.replace(INK.lower(), "currentColor").replace(GREY.lower(), "var(--grey)"))
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PARTS = ("ranking", "cost", "figures", "queries", "breakdowns")
 
 
-def page(comparison: Comparison, sections: list[Markup]) -> str:
+def document(comparison: Comparison, sections: list[Markup]) -> str:
     """The whole document."""
     metric = comparison.metric.upper()
     num_runs = sum(len(row.setting.runs) for row in comparison.rows)
