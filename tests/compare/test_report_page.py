@@ -168,8 +168,8 @@ def test_breakdowns_equal_means_over_the_queries_of_each_group(comparison):
 def test_a_breakdown_of_all_settings_has_a_column_for_each_group(comparison):
     table = breakdown_by_setting(comparison, LENGTH)
     assert len(table.rows) == 2
-    assert [interval.mean for interval in table.rows[0][1:]] == pytest.approx([0.5, 0.25, 1.0])
-    assert table.columns[1:] == ["1 to 2 (2)", "3 to 4 (2)", "5 to 6 (2)"]
+    assert [interval.mean for interval in table.rows[0][1:]] == pytest.approx([1.0, 0.25, 0.0, 1.0])
+    assert table.columns[1:] == ["1 (1)", "2 to 3 (2)", "4 (1)", "5 to 6 (2)"]
 
 
 def test_an_unknown_column_is_refused_with_those_that_there_are(comparison):
