@@ -49,7 +49,7 @@ def main_effects(comparison: Comparison) -> Chart | LeftOut:
         + (f" Not drawn, because no such combination was run: {', '.join(unpaired)}." if unpaired else "")
         + _not_drawn(len(known) - len(drawn))
     )
-    return Chart("main_effects", title, reading, Table(["axis", "value", metric, "settings in it"], rows), figure)
+    return Chart("main_effects", title, reading, Table(["axis", "value", metric, "settings"], rows), figure)
 
 
 def interactions(comparison: Comparison) -> Chart | LeftOut:
@@ -66,7 +66,7 @@ def interactions(comparison: Comparison) -> Chart | LeftOut:
     for axes in grid[::COLUMNS]:
         axes.set_ylabel(metric)
     rows: list[list[Cell]] = [
-        [f"{names[pair.axes[0]]} × {names[pair.axes[1]]}", f"{first} × {second}", interval, pair.num_settings]
+        [f"{names[pair.axes[0]]} {first} × {names[pair.axes[1]]} {second}", interval, pair.num_settings]
         for pair in drawn
         for (first, second), interval in zip(pair.values, pair.intervals, strict=True)
     ]
@@ -74,7 +74,7 @@ def interactions(comparison: Comparison) -> Chart | LeftOut:
         "Lines that are not parallel say that what one axis does depends on the other; bars are 95% intervals, and "
         "points are moved sideways a little so that they can be told apart." + _not_drawn(len(crossed) - len(drawn))
     )
-    return Chart("interactions", title, reading, Table(["axes", "values", metric, "settings in it"], rows), figure)
+    return Chart("interactions", title, reading, Table(["values of two axes", metric, "settings"], rows), figure)
 
 
 def _lines(pair: Effect) -> list[Scalar]:

@@ -181,12 +181,11 @@ def _interval(found: Difference | None) -> Interval | None:
 
 def _to_reference(found: Difference | None, is_reference: bool) -> list[Markup]:
     if found is None:
-        return cells_of(["reference" if is_reference else "–", "", "", ""])
-    effect_size = None if found.effect_size is None else f"{found.effect_size:+.2f}"
-    numbers = [_p(found.p_holm), effect_size or shown(None)]
+        return [element("td", "reference" if is_reference else "–", colspan="4")]
+    effect_size = shown(None) if found.effect_size is None else f"{found.effect_size:+.2f}"
     return [
         *cells_of([_interval(found)]),
-        *(element("td", number, class_="number") for number in numbers),
+        *(element("td", number, class_="number") for number in (_p(found.p_holm), effect_size)),
         element("td", found.words, class_=found.words.replace(" ", "-")),
     ]
 
