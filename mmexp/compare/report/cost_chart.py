@@ -35,14 +35,14 @@ def quality_over_cost(comparison: Comparison) -> Chart | LeftOut:
     points = [(rank, row, cost) for rank, row, cost in ranked if cost is not None]
     front = pareto_front([cost for *_, cost in points], [row.estimate.mean for _, row, _ in points])
     table = Table(
-        ["setting", label, comparison.metric.upper(), "kg CO2", "on the front"],
+        ["setting", label, comparison.metric.upper(), "kg CO2", "front"],
         [
             [
                 ranked_name(row, comparison),
                 cost,
                 Interval.of(row.estimate),
                 row.cost.co2_kg,
-                "yes" if n in front else "",
+                "✓" if n in front else "",
             ]
             for n, (_, row, cost) in enumerate(points)
         ],
