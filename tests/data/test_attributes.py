@@ -27,7 +27,7 @@ def test_short_texts_whole_numbers_and_truth_values_are_attributes_and_nothing_e
 
 
 def test_made_up_pages_say_what_each_question_is_about():
-    data = MadeUpPages(num_train_pages=5, num_eval_pages=10).build(seed=0)
+    data = MadeUpPages(num_train_pages=5, num_eval_pages=10).build()
     found = described(data.evaluation)
     assert list(found) == list(data.evaluation.relevant)
     for query, attributes in found.items():
@@ -44,12 +44,12 @@ def test_columns_of_a_data_set_are_attributes_where_they_are_small(tmp_path):
     features |= {"topic": Value("string"), "text": Value("string"), "year": Value("int32")}
     write_config(tmp_path, "all", rows, features)
     write_readme(tmp_path, ["all"])
-    train, _ = HubColumns(path=str(tmp_path), train_config="all").read(seed=0)
+    train, _ = HubColumns(path=str(tmp_path), train_config="all").read()
     assert train.attributes == {"topic": ["tax", "law", "tax", None], "year": [1, 2, 3, 4]}
 
 
 def test_languages_are_known_of_every_query_also_of_those_held_out(vdr_ids):
-    data = HubIds(path=str(vdr_ids), languages=["en", "de"], num_eval_queries=8).build(seed=0)
+    data = HubIds(path=str(vdr_ids), languages=["en", "de"], num_eval_queries=8).build()
     found = described(data.evaluation)
     assert {attributes["language"] for attributes in found.values()} == {"en", "de"}
     for query, attributes in found.items():
@@ -60,7 +60,7 @@ def test_other_keys_of_an_example_are_attributes_and_a_pdf_is_the_document_of_it
     file = page_folder / "eval.jsonl"
     examples = [json.loads(line) for line in file.read_text().splitlines()]
     file.write_text("\n".join(json.dumps({**example, "language": "en"}) for example in examples))
-    data = Folder(path=str(page_folder), check_pages=False).build(seed=0)
+    data = Folder(path=str(page_folder), check_pages=False).build()
     found = list(described(data.evaluation).values())
     assert [attributes["language"] for attributes in found] == ["en"] * len(examples)
     positives = [example["positive"] for example in examples]
@@ -72,7 +72,7 @@ def test_other_keys_of_an_example_are_attributes_and_a_pdf_is_the_document_of_it
 
 @pytest.mark.parametrize("direction", [Direction.text_to_image, Direction.image_to_text])
 def test_what_asks_is_described_in_both_directions(direction):
-    split = MadeUpPages(num_train_pages=5, num_eval_pages=10).build(seed=0).evaluation
+    split = MadeUpPages(num_train_pages=5, num_eval_pages=10).build().evaluation
     view = judged(split, direction)
     assert view.described.keys() == view.relevant.keys()
     for query, answers in view.relevant.items():

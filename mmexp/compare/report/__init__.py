@@ -16,19 +16,21 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 
-from mmexp.compare.report.breakdown import Columns, breakdown
+from mmexp.compare.report import answers
+from mmexp.compare.report.breakdowns import Columns, breakdown
 from mmexp.compare.report.breakdowns_section import breakdowns_section
 from mmexp.compare.report.charts import SETTINGS, Chart, LeftOut, save
 from mmexp.compare.report.cost_chart import quality_over_cost, quality_over_size
 from mmexp.compare.report.effects_chart import interactions, main_effects
 from mmexp.compare.report.figures_section import figures_section
 from mmexp.compare.report.learning_chart import learning_curves
-from mmexp.compare.report.page import page
+from mmexp.compare.report.markup import Markup
+from mmexp.compare.report.page import document
 from mmexp.compare.report.part_chart import quality_over_parts
 from mmexp.compare.report.queries import disagreement, shared_failures, sides_of
 from mmexp.compare.report.queries_section import queries_section
 from mmexp.compare.report.results_section import results_section
-from mmexp.compare.report.thumbnails import NoThumbnails, Thumbnails
+from mmexp.compare.report.thumbnails import Thumbnails
 from mmexp.run_files import write_whole
 
 if TYPE_CHECKING:
@@ -51,19 +53,34 @@ def draw(comparison: Comparison) -> list[Chart | LeftOut]:
 
 
 def write(comparison: Comparison, folder: Path, shows_pages: bool = True) -> None:
-    """Write index.html, and every figure as PNG and SVG, into `folder`, which exists."""
+    """Write index.html, and every figure as PNG and SVG, into `folder`, which exists.
+
+    `shows_pages=False` leaves the data unread, so that queries come without pictures of their pages.
+    """
     found = draw(comparison)
     drawn = [(chart, save(chart, folder)) for chart in found if isinstance(chart, Chart)]
-    pages = Thumbnails(comparison.reference.setting.runs[0]) if shows_pages else NoThumbnails()
-    columns = Columns.of(comparison)
-    reasons = {column: columns.reason_against(column) for column in columns}
-    sides = list(sides_of(comparison) or ())
-    breakdowns = [breakdown(comparison, columns, column, sides) for column, reason in reasons.items() if reason is None]
-    metric = comparison.metric
+    left_out = [chart for chart in found if isinstance(chart, LeftOut)]
     sections = [
         results_section(comparison),
-        figures_section(drawn, [chart for chart in found if isinstance(chart, LeftOut)]),
-        queries_section(metric, disagreement(comparison), shared_failures(comparison), pages),
-        breakdowns_section(metric, breakdowns, {column: why for column, why in reasons.items() if why is not None}),
+        figures_section(drawn, left_out),
+        _queries(comparison, shows_pages),
+        _breakdowns(comparison),
     ]
-    write_whole(folder / "index.html", page(comparison, sections))
+    write_whole(folder / "index.html", document(comparison, sections))
+
+
+def _queries(comparison: Comparison, shows_pages: bool) -> Markup:
+    differing, failures = disagreement(comparison), shared_failures(comparison)
+    run = comparison.reference.setting.runs[0]
+    results = [*failures, *(differing.first_better + differing.second_better if differing else ())]
+    texts = {answers.id_in_data(run, result.query_id): result.text for result in results}
+    pages = Thumbnails.of(run, texts) if shows_pages else Thumbnails(None, "they were not asked for (--no-pages).")
+    return queries_section(comparison.metric, differing, failures, pages)
+
+
+def _breakdowns(comparison: Comparison) -> Markup:
+    columns, sides = Columns.of(comparison), sides_of(comparison)
+    reasons = {column: columns.reason_against(column) for column in columns}
+    shown = [breakdown(comparison, columns, column, sides) for column, reason in reasons.items() if reason is None]
+    left_out = {column: reason for column, reason in reasons.items() if reason is not None}
+    return breakdowns_section(comparison.metric, shown, left_out)

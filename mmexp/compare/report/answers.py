@@ -58,6 +58,11 @@ def attributes(run: Run, part: str | None, query_ids: Sequence[str]) -> dict[str
     return {name: [values[place[query]] for query in query_ids] for name, values in columns.items()}
 
 
+def id_in_data(run: Run, query_id: str) -> str:
+    """What the data calls a query."""
+    return query_id.partition("/")[2] if run.part == "direction" else query_id
+
+
 def read(run: Run, stage: str, part: str | None, columns: Sequence[str]) -> pa.Table:
     """Those of the columns that there are, and the attributes, in a row per query of one part of the scores.
 

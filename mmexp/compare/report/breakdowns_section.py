@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mmexp.compare.report.breakdown import Breakdown
+from mmexp.compare.report.breakdowns import Breakdown
 from mmexp.compare.report.figures_section import table_of
 from mmexp.compare.report.markup import Markup, element
 

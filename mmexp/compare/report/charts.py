@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from mmexp.compare.report.tables import Interval, Table
 
@@ -28,6 +29,8 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 2, 1, 2)), (
 MOST_STYLES = len(COLORS)
 MOST_SETTINGS = 24
 """Figures with a line for every setting show the best ones, where there are more."""
+LONG_NAME = 40
+"""Characters of a name in a legend, two of which have room side by side."""
 
 SETTINGS: dict[Any, Any] = {
     "font.size": 9,
@@ -116,20 +119,12 @@ def best_and_reference(comparison: Comparison, most: int = MOST_SETTINGS) -> lis
 
 
 def looks_of(rows: Sequence[Row], comparison: Comparison) -> dict[int, Style | None]:
-    """How the settings are drawn, by their position in `rows`; where they are too many, all but best and reference
-    are grey: None."""
+    """How the settings are drawn, by their position in `rows`. Where they are too many to tell apart, all but the
+    three best and the reference are grey: None."""
     if len(rows) <= MOST_STYLES:
         return {n: style(n) for n in range(len(rows))}
-    picked = {0: style(0), rows.index(comparison.reference): style(1)}
-    return {n: picked.get(n) for n in range(len(rows))} | {0: style(0)}
-
-
-def named(row: Row, comparison: Comparison, width: int = 44) -> str:
-    """A setting as figures name it: rank and label."""
-    label = row.setting.label.replace("__", " ")
-    label = label if len(label) <= width else f"{label[: width - 1]}…"
-    suffix = " (reference)" if row is comparison.reference and len(comparison.rows) > 1 else ""
-    return f"{comparison.rows.index(row) + 1}: {label}{suffix}"
+    picked = list(dict.fromkeys([0, 1, 2, rows.index(comparison.reference)]))
+    return {n: style(picked.index(n)) if n in picked else None for n in range(len(rows))}
 
 
 def spread_of_settings(comparison: Comparison, rows: Sequence[Row]) -> str:
@@ -138,11 +133,27 @@ def spread_of_settings(comparison: Comparison, rows: Sequence[Row]) -> str:
     return f" Of {len(comparison.rows)} settings, the best {MOST_SETTINGS} and the reference." if left_out else ""
 
 
-def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
+def logarithmic(axes: Axes) -> None:
+    """Give `axes` a logarithmic horizontal axis, with numbers in words: 300M."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: in_short(value)))
+    axes.minorticks_off()
+
+
+def in_short(value: float) -> str:
+    """20,000,000 as "20M"."""
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if value >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
+
+
+def legend_below(figure: Figure, axes: Axes) -> None:
     """A legend of what `axes` shows, below all panels."""
     handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower left", ncols=columns, fontsize=8)
+    columns = 2 if max(map(len, labels)) <= LONG_NAME else 1
+    figure.legend(handles, labels, loc="outside lower left", ncols=columns, fontsize=8)
 
 
 def save(chart: Chart, folder: Path) -> str:
@@ -150,6 +161,7 @@ def save(chart: Chart, folder: Path) -> str:
     with matplotlib.rc_context(SETTINGS):
         stream = io.StringIO()
         chart.figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+        chart.figure.set_layout_engine("none")  # it is laid out now, which takes as long as drawing it
         chart.figure.savefig(folder / f"{chart.name}.png", dpi=150)
     svg = stream.getvalue()
     (folder / f"{chart.name}.svg").write_text(svg)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from mmexp.compare.report.charts import GREY, Chart, LeftOut, error_bars, panels, style
+from mmexp.compare.report.charts import GREY, Chart, LeftOut, error_bars, logarithmic, panels, style
+from mmexp.compare.report.naming import ranked_name
 from mmexp.compare.report.tables import Interval, Table
 
 if TYPE_CHECKING:
@@ -34,10 +35,16 @@ def quality_over_cost(comparison: Comparison) -> Chart | LeftOut:
     points = [(rank, row, cost) for rank, row, cost in ranked if cost is not None]
     front = pareto_front([cost for *_, cost in points], [row.estimate.mean for _, row, _ in points])
     table = Table(
-        ["rank", "setting", label, comparison.metric.upper(), "kg CO2", "on the front"],
+        ["setting", label, comparison.metric.upper(), "kg CO2", "front"],
         [
-            [rank, row.setting.label, cost, Interval.of(row.estimate), row.cost.co2_kg, "yes" if n in front else ""]
-            for n, (rank, row, cost) in enumerate(points)
+            [
+                ranked_name(row, comparison),
+                cost,
+                Interval.of(row.estimate),
+                row.cost.co2_kg,
+                "✓" if n in front else "",
+            ]
+            for n, (_, row, cost) in enumerate(points)
         ],
     )
     figure, [axes] = panels(1, (7, 4), 1)
@@ -88,7 +95,7 @@ def _scatter(axes: Axes, points: list[tuple[int, Row, float]], front: list[int],
         place = [costs[reference]], [values[reference].mean]
         axes.plot(*place, "o", markersize=12, fillstyle="none", color=style(1).color, label="reference", linestyle="")
     if min(costs) > 0 and max(costs) / min(costs) > 20:
-        axes.set_xscale("log")
+        logarithmic(axes)
     numbered = range(len(points)) if len(points) <= MOST_INTERVALS else front
     for n in numbered:
         axes.annotate(str(points[n][0]), (costs[n], values[n].mean), (5, 4), textcoords="offset points", fontsize=8)
@@ -102,9 +109,14 @@ def quality_over_size(comparison: Comparison) -> Chart | LeftOut:
     if len({parameters for *_, parameters in points}) < 2:
         return LeftOut(title, "all models are of one size.")
     table = Table(
-        ["rank", "model", "parameters", f"{comparison.metric.upper()} before", f"{comparison.metric.upper()} after"],
+        ["model", "parameters", f"{comparison.metric.upper()} before", f"{comparison.metric.upper()} after"],
         [
-            [rank, name, parameters, Interval.of(row.baseline) if row.baseline else None, Interval.of(row.estimate)]
+            [
+                f"{rank}: {name}",
+                parameters,
+                Interval.of(row.baseline) if row.baseline else None,
+                Interval.of(row.estimate),
+            ]
             for rank, row, name, parameters in points
         ],
     )
@@ -119,7 +131,7 @@ def quality_over_size(comparison: Comparison) -> Chart | LeftOut:
     for rank, row, name, parameters in points[:MOST_INTERVALS]:
         words = f"{rank}: {name}"
         axes.annotate(words, (parameters, row.estimate.mean), (6, 3), textcoords="offset points", fontsize=8)
-    axes.set_xscale("log")
+    logarithmic(axes)
     axes.margins(x=0.15)
     axes.set_xlabel("parameters of the model")
     axes.set_ylabel(comparison.metric.upper())

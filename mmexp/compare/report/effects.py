@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +17,10 @@ from mmexp.compare.statistics import estimates
 if TYPE_CHECKING:
     from mmexp.compare.comparison import Comparison
     from mmexp.compare.settings import Setting
+
+
+Block = dict[tuple[Scalar, ...], "Setting"]
+"""{values of some axes: the setting that has them}, all other axes being equal."""
 
 
 @dataclass(frozen=True)
@@ -37,25 +43,41 @@ class Effect:
     """How many settings each of `intervals` is the mean of."""
 
 
-def effect(comparison: Comparison, axes: tuple[str, ...]) -> Effect | None:
-    """The effect of one axis, or of two together. None: no combination of the others has all of their values."""
-    blocks: dict[tuple[Scalar, ...], dict[tuple[Scalar, ...], Setting]] = {}
+def effects(comparison: Comparison, of: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], Effect | None]:
+    """The effect of each axis, or of each pair of axes, in `of`.
+
+    None: no combination of the other axes has all of their values.
+    """
+    blocks = {axes: whole_blocks(comparison, axes) for axes in of}
+    places, samples = [], []
+    for axes, whole in blocks.items():
+        for value in whole[0] if whole else ():
+            places.append((axes, value))
+            samples.append(mean_over(comparison, [block[value] for block in whole]))
+    intervals: dict[tuple[str, ...], list[Interval]] = {}
+    for (axes, _), estimate in zip(places, estimates(samples), strict=True):
+        intervals.setdefault(axes, []).append(Interval.of(estimate))
+    return {
+        axes: Effect(axes, list(whole[0]), intervals[axes], len(whole)) if whole else None
+        for axes, whole in blocks.items()
+    }
+
+
+def whole_blocks(comparison: Comparison, axes: tuple[str, ...]) -> list[Block]:
+    """For each combination of the other axes that has all values of `axes`, its setting at each of them, in order."""
+    blocks: dict[tuple[Scalar, ...], Block] = {}
+    others = [key for key in independent(comparison) if key not in axes]
     for row in comparison.rows:
         parameters = row.setting.parameters
-        others = tuple(parameters[key] for key in independent(comparison) if key not in axes)
-        blocks.setdefault(others, {})[tuple(parameters[axis] for axis in axes)] = row.setting
-    order = {axis: {value: n for n, value in enumerate(comparison.axes[axis])} for axis in axes}
-    values = sorted(
-        {key for block in blocks.values() for key in block},
-        key=lambda key: [order[axis][value] for axis, value in zip(axes, key, strict=True)],
-    )
-    whole = [block for block in blocks.values() if len(block) == len(values)]
+        block = blocks.setdefault(tuple(parameters[key] for key in others), {})
+        block[tuple(parameters[axis] for axis in axes)] = row.setting
+    run = {value for block in blocks.values() for value in block}
+    values = [value for value in product(*(comparison.axes[axis] for axis in axes)) if value in run]
     # Two axes are crossed where each value of one meets each of the other.
-    crossed = np.prod([len({value[n] for value in values}) for n in range(len(axes))]) == len(values)
-    if not whole or len(values) < 2 or not crossed:
-        return None
-    samples = [mean_over(comparison, [block[value] for block in whole]) for value in values]
-    return Effect(axes, values, [Interval.of(estimate) for estimate in estimates(samples)], len(whole))
+    is_crossed = prod(len({value[n] for value in values}) for n in range(len(axes))) == len(values)
+    if len(values) < 2 or not is_crossed:
+        return []
+    return [{value: block[value] for value in values} for block in blocks.values() if len(block) == len(values)]
 
 
 def mean_over(comparison: Comparison, settings: Sequence[Setting]) -> np.ndarray:

@@ -3,107 +3,107 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmexp.compare.report.charts import MOST_STYLES, Chart, LeftOut, error_bars, panels, style
-from mmexp.compare.report.effects import Effect, effect, independent
+from mmexp.compare.report.effects import Effect, effects, independent
+from mmexp.compare.report.naming import axis_names
 from mmexp.compare.report.tables import Cell, Table
 from mmexp.compare.settings import Scalar
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from mmexp.compare.comparison import Comparison
 
 MOST_PANELS = 12
-PANEL = (3.0, 2.7)
+PANEL, TALL_PANEL = (3.6, 2.6), (3.6, 3.1)
+COLUMNS = 2
 
 
 def main_effects(comparison: Comparison) -> Chart | LeftOut:
     """A panel for every swept axis."""
     title = "Main effects of what was swept"
-    found = [(axis, effect(comparison, (axis,))) for axis in independent(comparison)]
-    effects = [of_axis for _, of_axis in found if of_axis is not None]
-    if not effects:
-        return LeftOut(title, _why_none(comparison))
-    drawn = effects[:MOST_PANELS]
+    found = effects(comparison, [(axis,) for axis in independent(comparison)])
+    known = [of_axis for of_axis in found.values() if of_axis is not None]
+    if not known:
+        why = "no two settings differ in one axis alone." if comparison.axes else "nothing was swept."
+        return LeftOut(title, why)
+    drawn, metric, names = known[:MOST_PANELS], comparison.metric.upper(), axis_names(comparison.axes)
+    figure, grid = panels(len(drawn), PANEL, COLUMNS)
+    for axes, of_axis in zip(grid, drawn, strict=True):
+        places, looks = range(len(of_axis.values)), style(0)
+        error_bars(axes, places, of_axis.intervals, color=looks.color, marker=looks.marker)
+        _name_values(axes, names[of_axis.axes[0]], [value for (value,) in of_axis.values])
+    for axes in grid[::COLUMNS]:
+        axes.set_ylabel(metric)
     rows: list[list[Cell]] = [
-        [of_axis.axes[0], value, interval, of_axis.num_settings]
+        [names[of_axis.axes[0]], value, interval, of_axis.num_settings]
         for of_axis in drawn
         for (value,), interval in zip(of_axis.values, of_axis.intervals, strict=True)
     ]
-    metric = comparison.metric.upper()
-    figure, grid = panels(len(drawn), PANEL, 4)
-    for axes, of_axis in zip(grid, drawn, strict=True):
-        places = range(len(of_axis.values))
-        looks = style(0)
-        error_bars(axes, places, of_axis.intervals, color=looks.color, marker=looks.marker)
-        axes.set_xticks(places, [_short(value) for (value,) in of_axis.values])
-        axes.margins(x=0.2)
-        axes.set_xlabel(of_axis.axes[0])
-    for axes in grid[::4]:
-        axes.set_ylabel(metric)
-    unpaired = [axis for axis, of_axis in found if of_axis is None]
+    unpaired = [names[axis] for (axis,), of_axis in found.items() if of_axis is None]
     reading = (
         "Each point is the mean over the combinations of the other axes in which all values of this one were run; bars "
         "are 95% intervals."
         + (f" Not drawn, because no such combination was run: {', '.join(unpaired)}." if unpaired else "")
-        + (f" The first {MOST_PANELS} of {len(effects)} axes." if len(effects) > len(drawn) else "")
+        + _not_drawn(len(known) - len(drawn))
     )
-    table = Table(["axis", "value", metric, "settings in the mean"], rows)
-    return Chart("main_effects", title, reading, table, figure)
+    return Chart("main_effects", title, reading, Table(["axis", "value", metric, "settings"], rows), figure)
 
 
 def interactions(comparison: Comparison) -> Chart | LeftOut:
     """A panel for every two swept axes that were crossed."""
     title = "Pairwise interactions of what was swept"
-    pairs = [effect(comparison, pair) for pair in combinations(independent(comparison), 2)]
-    crossed = [pair for pair in pairs if pair is not None and _num_lines(pair) <= MOST_STYLES]
+    pairs = effects(comparison, combinations(independent(comparison), 2))
+    crossed = [pair for pair in pairs.values() if pair is not None and len(_lines(pair)) <= MOST_STYLES]
     if not crossed:
-        return LeftOut(
-            title, "no two axes were swept of which every value of one was run with every value of the other."
-        )
-    drawn = crossed[:MOST_PANELS]
+        return LeftOut(title, "of no two swept axes was every value of one run with every value of the other.")
+    drawn, metric, names = crossed[:MOST_PANELS], comparison.metric.upper(), axis_names(comparison.axes)
+    figure, grid = panels(len(drawn), TALL_PANEL, COLUMNS)
+    for axes, pair in zip(grid, drawn, strict=True):
+        _draw_pair(axes, pair, names)
+    for axes in grid[::COLUMNS]:
+        axes.set_ylabel(metric)
     rows: list[list[Cell]] = [
-        [pair.axes[0], first, pair.axes[1], second, interval, pair.num_settings]
+        [f"{names[pair.axes[0]]} {first} × {names[pair.axes[1]]} {second}", interval, pair.num_settings]
         for pair in drawn
         for (first, second), interval in zip(pair.values, pair.intervals, strict=True)
     ]
-    metric = comparison.metric.upper()
-    figure, grid = panels(len(drawn), (3.6, 3.2), 3)
-    for axes, pair in zip(grid, drawn, strict=True):
-        firsts = list(dict.fromkeys(first for first, _ in pair.values))
-        seconds = list(dict.fromkeys(second for _, second in pair.values))
-        by_value = dict(zip(pair.values, pair.intervals, strict=True))
-        for n, second in enumerate(seconds):
-            looks = style(n)
-            places = [place + 0.08 * (n - (len(seconds) - 1) / 2) for place in range(len(firsts))]
-            values = [by_value[first, second] for first in firsts]
-            dashes = looks.dashes
-            error_bars(
-                axes, places, values, color=looks.color, marker=looks.marker, linestyle=dashes, label=_short(second)
-            )
-        axes.set_xticks(range(len(firsts)), [_short(first) for first in firsts])
-        axes.margins(x=0.15)
-        axes.set_xlabel(pair.axes[0])
-        axes.legend(title=pair.axes[1], fontsize=7, title_fontsize=7, ncols=2)
-    for axes in grid[::3]:
-        axes.set_ylabel(metric)
     reading = (
         "Lines that are not parallel say that what one axis does depends on the other; bars are 95% intervals, and "
-        "points are moved sideways a little so that they can be told apart."
-        + (f" {len(crossed) - len(drawn)} more pairs are not drawn." if len(crossed) > len(drawn) else "")
+        "points are moved sideways a little so that they can be told apart." + _not_drawn(len(crossed) - len(drawn))
     )
-    table = Table(["axis", "value", "other axis", "its value", metric, "settings in the mean"], rows)
-    return Chart("interactions", title, reading, table, figure)
+    return Chart("interactions", title, reading, Table(["values of two axes", metric, "settings"], rows), figure)
 
 
-def _num_lines(pair: Effect) -> int:
-    return len({second for _, second in pair.values})
+def _lines(pair: Effect) -> list[Scalar]:
+    """The values of the second axis, each of which is a line."""
+    return list(dict.fromkeys(second for _, second in pair.values))
 
 
-def _why_none(comparison: Comparison) -> str:
-    if not comparison.axes:
-        return "nothing was swept."
-    return "no two settings differ in one axis alone."
+def _draw_pair(axes: Axes, pair: Effect, names: dict[str, str]) -> None:
+    firsts, seconds = list(dict.fromkeys(first for first, _ in pair.values)), _lines(pair)
+    by_value = dict(zip(pair.values, pair.intervals, strict=True))
+    for n, second in enumerate(seconds):
+        places = [place + 0.06 * (n - (len(seconds) - 1) / 2) for place in range(len(firsts))]
+        color, marker, dashes = style(n)
+        values = [by_value[first, second] for first in firsts]
+        error_bars(axes, places, values, color=color, marker=marker, linestyle=dashes, label=_short(second))
+    _name_values(axes, names[pair.axes[0]], firsts)
+    looks: dict[str, Any] = {"fontsize": 7.5, "title_fontsize": 7.5, "columnspacing": 1.2}
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "alignment": "left", "ncols": 3}
+    axes.legend(title=names[pair.axes[1]], **place, **looks)
+
+
+def _name_values(axes: Axes, name: str, values: list[Scalar]) -> None:
+    axes.set_xticks(range(len(values)), [_short(value) for value in values])
+    axes.margins(x=0.2)
+    axes.set_xlabel(name)
+
+
+def _not_drawn(count: int) -> str:
+    return f" {count} more are not drawn." if count else ""
 
 
 def _short(value: Scalar) -> str:

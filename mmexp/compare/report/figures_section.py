@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 
 from mmexp.compare.report.charts import GREY, INK, Chart, LeftOut
-from mmexp.compare.report.markup import Markup, element, joined
-from mmexp.compare.report.results_section import table
-from mmexp.compare.report.tables import Table, shown
+from mmexp.compare.report.markup import Markup, element
+from mmexp.compare.report.results_section import cells_of, table
+from mmexp.compare.report.tables import Interval, Table
 
 
 def figures_section(charts: Sequence[tuple[Chart, str]], left_out: Sequence[LeftOut]) -> Markup:
@@ -25,11 +25,7 @@ def figures_section(charts: Sequence[tuple[Chart, str]], left_out: Sequence[Left
 
 def table_of(numbers: Table) -> Markup:
     """A table of numbers as HTML."""
-    rows = [
-        element("tr", *(element("td", shown(cell), class_=None if isinstance(cell, str) else "number") for cell in row))
-        for row in numbers.rows
-    ]
-    return table(numbers.columns, rows)
+    return table(numbers.columns, [element("tr", *cells_of(row)) for row in numbers.rows])
 
 
 def inline(svg: str) -> Markup:
@@ -37,11 +33,16 @@ def inline(svg: str) -> Markup:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
+    # Figures number their parts alike, and an id may occur once in a page; those of equal definitions are equal.
+    used = set(re.findall(r"#([\w.-]+)", svg))
+    svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
     return Markup(svg.replace(INK.lower(), "currentColor").replace(GREY.lower(), "var(--grey)"))
 
 
 def _figure(chart: Chart, svg: str) -> Markup:
-    files = joined(*(element("a", f"{chart.name}.{kind}", " ", href=f"{chart.name}.{kind}") for kind in ("png", "svg")))
+    names = [f"{chart.name}.{kind}" for kind in ("png", "svg")]
+    links = [element("a", name, href=name) for name in names]
+    is_wide = sum(isinstance(cell, Interval) for cell in chart.table.rows[-1]) > 1
     return element(
         "figure",
         element("h3", chart.title, id=chart.name),
@@ -49,7 +50,7 @@ def _figure(chart: Chart, svg: str) -> Markup:
             "div",
             element("div", inline(svg), class_="drawing", role="img", aria_label=chart.title),
             table_of(chart.table),
-            class_="beside",
+            class_="below" if is_wide else "beside",
         ),
-        element("figcaption", chart.reading, " ", files),
+        element("figcaption", chart.reading, " ", links[0], " ", links[1]),
     )

@@ -11,10 +11,10 @@ from mmexp.compare.report.charts import (
     best_and_reference,
     legend_below,
     looks_of,
-    named,
     panels,
     spread_of_settings,
 )
+from mmexp.compare.report.naming import ranked_name
 from mmexp.compare.report.tables import Cell, Table
 
 if TYPE_CHECKING:
@@ -39,17 +39,17 @@ def learning_curves(comparison: Comparison) -> Chart | LeftOut:
     if not curves:
         return LeftOut(title, "no run was evaluated in training.")
     cells: list[list[Cell]] = [
-        [named(rows[n], comparison), samples, kwh, value]
+        [ranked_name(rows[n], comparison), samples, kwh, value]
         for n, points in curves.items()
         for samples, kwh, value in points
     ]
     has_energy = any(kwh is not None for points in curves.values() for _, kwh, _ in points)
-    figure, grid = panels(1 + has_energy, (4.6, 4.2), 2)
+    figure, grid = panels(1 + has_energy, (3.7, 3.6), 2)
     for axes, key in zip(grid, LABELS, strict=False):
         _draw(axes, curves, key, rows, comparison)
         axes.set_xlabel(LABELS[key])
     grid[0].set_ylabel(metric)
-    legend_below(figure, grid[0], 2)
+    legend_below(figure, grid[0])
     reading = (
         "Each point is an evaluation; those of several seeds are means."
         + ("" if has_energy else " No run says what energy it used.")
@@ -90,5 +90,5 @@ def _draw(axes: Axes, curves: dict[int, list[Point]], key: str, rows: list[Row],
         if style is None:
             axes.plot(places, values, color=GREY, linewidth=0.7, alpha=0.6, zorder=1)
         else:
-            label = named(rows[n], comparison)
+            label = ranked_name(rows[n], comparison)
             axes.plot(places, values, color=style.color, marker=style.marker, linestyle=style.dashes, label=label)

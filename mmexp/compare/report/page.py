@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmexp.compare.report.markup import Markup, element, joined
+from mmexp.compare.report.naming import setting_name
 
 if TYPE_CHECKING:
     from mmexp.compare.comparison import Comparison
@@ -14,13 +15,13 @@ if TYPE_CHECKING:
 PARTS = ("ranking", "cost", "figures", "queries", "breakdowns")
 
 
-def page(comparison: Comparison, sections: list[Markup]) -> str:
+def document(comparison: Comparison, sections: list[Markup]) -> str:
     """The whole document."""
     metric = comparison.metric.upper()
     num_runs = sum(len(row.setting.runs) for row in comparison.rows)
     facts = (
         f"{metric} of {len(comparison.rows)} settings ({num_runs} runs) on {len(comparison.query_ids):,} queries, "
-        f"reference: {comparison.reference.setting.label}. Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
+        f"reference: {setting_name(comparison.reference.setting)}. Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
     )
     links = [element("a", part, href=f"#{part}") for part in PARTS]
     head = element(

@@ -12,10 +12,10 @@ from mmexp.compare.report.charts import (
     error_bars,
     legend_below,
     looks_of,
-    named,
     panels,
     spread_of_settings,
 )
+from mmexp.compare.report.naming import ranked_name
 from mmexp.compare.report.tables import Cell, Interval, Table
 from mmexp.compare.statistics import estimates
 
@@ -44,7 +44,7 @@ def quality_over_parts(comparison: Comparison) -> Chart | LeftOut:
         return LeftOut(title, "all is measured at one size.")
     table = Table(
         ["setting", "stage", *(f"{size:,}" for size in sizes)],
-        [[named(rows[n], comparison), stage, *_cells(curve, sizes)] for (n, stage), curve in curves.items()],
+        [[ranked_name(rows[n], comparison), stage, *_cells(curve, sizes)] for (n, stage), curve in curves.items()],
     )
     figure, [axes] = panels(1, (7.5, 4.5), 1)
     _draw(axes, curves, rows, comparison)
@@ -53,12 +53,12 @@ def quality_over_parts(comparison: Comparison) -> Chart | LeftOut:
     axes.minorticks_off()
     axes.set_xlabel(PARTS[kind])
     axes.set_ylabel(comparison.metric.upper())
-    legend_below(figure, axes, 2)
+    legend_below(figure, axes)
     reading = (
-        "Filled markers are after training, hollow ones and thin lines before; bars are 95% intervals. Lines are moved "
-        "sideways a little, so that they can be told apart." + spread_of_settings(comparison, rows)
+        "Filled markers are after training, hollow ones and thin lines before; bars are 95% intervals, and lines are "
+        "moved sideways a little so that they can be told apart." + spread_of_settings(comparison, rows)
     )
-    return Chart("quality_over_size_of_embedding", title, reading, table, figure)
+    return Chart(f"quality_over_{kind}", title, reading, table, figure)
 
 
 def curves_of(comparison: Comparison, rows: list[Row]) -> dict[tuple[int, str], Curve]:
@@ -83,13 +83,14 @@ def _cells(curve: Curve, sizes: list[int]) -> list[Cell]:
 
 def _draw(axes: Axes, curves: dict[tuple[int, str], Curve], rows: list[Row], comparison: Comparison) -> None:
     looks = looks_of(rows, comparison)
+    drawn = [n for n, style in looks.items() if style is not None]
     for (n, stage), curve in curves.items():
         sizes, values = sorted(curve), [curve[size] for size in sorted(curve)]
         style = looks[n]
         if style is None:
             axes.plot(sizes, [value.mean for value in values], color=GREY, linewidth=0.7, alpha=0.6, zorder=1)
             continue
-        shift = 2 ** (0.05 * (n % len(looks) - (min(len(rows), 6) - 1) / 2)) if len(rows) <= 6 else 1.0
+        shift = 2 ** (0.04 * (drawn.index(n) - (len(drawn) - 1) / 2))
         is_final = stage == "final"
         error_bars(
             axes,
@@ -100,5 +101,5 @@ def _draw(axes: Axes, curves: dict[tuple[int, str], Curve], rows: list[Row], com
             linestyle=style.dashes,
             linewidth=1.5 if is_final else 0.8,
             fillstyle="full" if is_final else "none",
-            label=f"{named(rows[n], comparison)}, {stage}",
+            label=ranked_name(rows[n], comparison) if is_final else None,
         )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mmexp.compare.report.answers import Answers
+from mmexp.compare.report.naming import setting_name
 
 if TYPE_CHECKING:
     from mmexp.compare.comparison import Comparison
@@ -44,7 +45,9 @@ class QueryResult:
 class Disagreement:
     """The queries on which two sides differ most."""
 
-    sides: tuple[Side, Side]
+    sides: list[Side]
+    """Two."""
+
     first_better: list[QueryResult]
     second_better: list[QueryResult]
 
@@ -63,28 +66,26 @@ class Failure:
     """The best documents of the best setting."""
 
 
-def sides_of(comparison: Comparison) -> tuple[Side, Side] | None:
+def sides_of(comparison: Comparison) -> list[Side]:
     """Who is compared query by query: the best setting with the reference.
 
-    Where that is the best itself, with the next; where there is no other, with what it was before training. None: not
-    even that was measured.
+    Where that is the best itself, with the next; where there is no other, with what it was before training. The best
+    alone where not even that was measured.
     """
     best = comparison.rows[0]
-    others = [comparison.reference, *comparison.rows[1:]]
-    other = next((row for row in others if row is not best), None)
+    other = next((row for row in (comparison.reference, *comparison.rows[1:]) if row is not best), None)
     if other is not None:
-        return Side(best.setting, "final", best.setting.label), Side(other.setting, "final", other.setting.label)
-    if best.baseline is None:
-        return None
-    return Side(best.setting, "final", "after training"), Side(best.setting, "baseline", "before training")
+        return [Side(row.setting, "final", setting_name(row.setting)) for row in (best, other)]
+    before = [Side(best.setting, "baseline", "before training")] if best.baseline is not None else []
+    return [Side(best.setting, "final", "after training"), *before]
 
 
 def disagreement(comparison: Comparison) -> Disagreement | None:
-    """The queries on which the best setting and the reference differ most, in both directions."""
+    """The queries on which the two sides differ most, in both directions. None: there is one side."""
     sides = sides_of(comparison)
-    if sides is None:
+    if len(sides) < 2:
         return None
-    samples = [_means(comparison, side) for side in sides]
+    samples = [unweighted(comparison, side).mean(axis=0) for side in sides]
     gaps = samples[0] - samples[1]
     order = np.argsort(-gaps, kind="stable")
     picked = [n for n in order[:NUM_QUERIES] if gaps[n] > 0], [n for n in order[::-1][:NUM_QUERIES] if gaps[n] < 0]
@@ -102,19 +103,27 @@ def disagreement(comparison: Comparison) -> Disagreement | None:
 
 def shared_failures(comparison: Comparison) -> list[Failure]:
     """The queries whose best score of any setting is lowest, worst first; none that any setting answers perfectly."""
-    best = np.max([_means(comparison, Side(row.setting, "final", "")) for row in comparison.rows], axis=0)
+    sides = [Side(row.setting, "final", row.setting.label) for row in comparison.rows]
+    best = np.max([unweighted(comparison, side).mean(axis=0) for side in sides], axis=0)
     worst = [n for n in np.argsort(best, kind="stable")[:NUM_QUERIES] if best[n] < 1]
     ids = [comparison.query_ids[n] for n in worst]
     answers = Answers.of(comparison.rows[0].setting.runs[0], "final", comparison.part, ids)
-    found: list[Any] = [(n, answers[query]) for n, query in zip(worst, ids, strict=True)]
     return [
-        Failure(comparison.query_ids[n], answer.text, answer.relevant, float(best[n]), answer.top)
-        for n, answer in found
+        Failure(query, answers[query].text, answers[query].relevant, float(best[n]), answers[query].top)
+        for n, query in zip(worst, ids, strict=True)
     ]
 
 
-def _means(comparison: Comparison, side: Side) -> np.ndarray:
-    """The metric of every query, a mean over seeds: (queries,)."""
+def unweighted(comparison: Comparison, side: Side) -> np.ndarray:
+    """The metric of the queries that are compared, each as it was measured: (seeds, queries).
+
+    What is compared is weighted where the mean is one over directions.
+    """
     sample = comparison.scores(side.setting, side.stage)
-    assert sample is not None, "a setting is compared without its scores"
-    return sample.mean(axis=0)
+    scores = side.setting.runs[0].scores(side.stage, comparison.part, comparison.metric)
+    assert sample is not None
+    assert scores is not None
+    if np.all(scores.weights == 1):
+        return sample
+    weights = dict(zip(scores.query_ids, scores.weights, strict=True))
+    return sample / np.array([weights[query] for query in comparison.query_ids])

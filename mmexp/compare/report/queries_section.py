@@ -20,7 +20,7 @@ def queries_section(
         *(_disagreement(disagreement, metric, pages) if disagreement else ()),
         element("h3", "Failures that all share"),
         element("p", f"The queries whose best {metric.upper()} of any setting is lowest.", class_="reading"),
-        *(_failure(failure, metric, pages) for failure in failures),
+        element("div", *(_failure(failure, metric, pages) for failure in failures), class_="failures"),
         None if failures else element("p", "None: every query is answered perfectly by some setting."),
     )
 

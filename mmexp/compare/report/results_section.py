@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mmexp.compare.report.markup import Markup, element, joined
+from mmexp.compare.report.naming import axis_names, setting_name
 from mmexp.compare.report.tables import Cell, Interval, shown
 from mmexp.compare.statistics import NOT_SHOWN, WORSE
 
@@ -36,87 +37,99 @@ def results_section(comparison: Comparison) -> Markup:
 
 def verdict(comparison: Comparison) -> str:
     """Who is best, and whether that is shown."""
-    best, metric = comparison.rows[0], comparison.metric.upper()
-    words = f"Highest {metric}: {best.setting.label}, {shown(Interval.of(best.estimate))}."
+    best, reference = comparison.rows[0], comparison.reference
+    words = f"Highest {comparison.metric.upper()}: {setting_name(best.setting)}, {shown(Interval.of(best.estimate))}."
     if best.to_reference is not None:
-        found = best.to_reference
-        return f"{words} Against the reference {comparison.reference.setting.label}: {_delta(found)}, {found.words}."
-    others = [row for row in comparison.rows if row.to_reference is not None]
-    alike = [row.setting.label for row in others if row.to_reference and row.to_reference.words == NOT_SHOWN]
-    worse = sum(row.to_reference.words == WORSE for row in others if row.to_reference)
-    if not others:
-        return words
-    named = ", ".join(alike[:MOST_NAMES]) + (f" and {len(alike) - MOST_NAMES} more" if len(alike) > MOST_NAMES else "")
-    return f"{words} {worse} of {len(others)} others are shown to be worse." + (
-        f" No difference is shown to {named}." if alike else ""
-    )
+        to_reference = f"{shown(_interval(best.to_reference))}, {best.to_reference.words}"
+        return f"{words} Against the reference {setting_name(reference.setting)}: {to_reference}."
+    others = [(setting_name(row.setting), row.to_reference) for row in comparison.rows if row.to_reference is not None]
+    worse = sum(found.words == WORSE for _, found in others)
+    alike = [name for name, found in others if found.words == NOT_SHOWN]
+    if others:
+        words += f" {worse} of {len(others)} others are shown to be worse."
+    if alike:
+        more = f" and {len(alike) - MOST_NAMES} more" if len(alike) > MOST_NAMES else ""
+        words += f" No difference is shown to {'; '.join(alike[:MOST_NAMES])}{more}."
+    return words
 
 
 def ranking(comparison: Comparison) -> Markup:
     """Settings, best first: metric with interval, gain over their own baseline, difference to the reference."""
-    keys = list(comparison.axes)
+    keys, names = list(comparison.axes), axis_names(comparison.axes)
     by_label = len(keys) > MOST_PARAMETERS or not keys
-    parameters = ["setting"] if by_label else keys
+    has_seeds = any(row.estimate.num_seeds > 1 for row in comparison.rows)
     heads = [
-        *("#", *parameters, "seeds", f"{comparison.metric.upper()} [95% interval]", ""),
-        *(
-            "spread over seeds",
-            "gain over own baseline",
-            "difference to the reference",
-            "p (Holm)",
-            "effect size d",
-            "",
-        ),
+        *("#", *(["setting"] if by_label else names.values()), *(["seeds", "spread over seeds"] if has_seeds else [])),
+        *(comparison.metric.upper(), "95% interval", "gain over own baseline", "difference to the reference"),
+        *("p (Holm)", "effect size d", "in words"),
     ]
     scale = bar_scale(comparison)
     rows = []
     for rank, row in enumerate(comparison.rows, 1):
-        setting = row.setting
-        named: list[Cell] = [setting.label] if by_label else [setting.parameters[key] for key in keys]
+        setting, of = row.setting, row.estimate
+        named: list[Cell] = [setting_name(setting)] if by_label else [setting.parameters[key] for key in keys]
         is_reference = row is comparison.reference
         cells = [
-            *_cells([rank, *named, row.estimate.num_seeds, Interval.of(row.estimate)]),
+            *cells_of([rank, *named, *([of.num_seeds, of.spread_over_seeds] if has_seeds else []), Interval.of(of)]),
             element("td", bar(row, comparison.reference, scale), class_="bar"),
-            *_cells([row.estimate.spread_over_seeds]),
-            _difference(row.to_baseline),
+            *cells_of([_interval(row.to_baseline)]),
             *_to_reference(row.to_reference, is_reference),
         ]
         rows.append(element("tr", *cells, class_="reference" if is_reference else None))
-    return table(heads, rows)
+    words = "Intervals are of 95%. Bars are drawn on one scale; the dotted line is the reference."
+    ranked = element("div", table(heads, rows), class_="ranked")
+    return joined(ranked, element("p", words, class_="reading"))
 
 
 def cost(comparison: Comparison) -> Markup:
     """What one run of each setting took."""
     heads = [
         *("#", "setting", "hours", "GPU-hours", "pages/s", "peak memory (GB)", "GPU kWh", "CPU kWh", "RAM kWh"),
-        *("kWh", "kg CO2", "points per kWh", "energy is"),
+        *("kWh", "kg CO2", "points per kWh"),
     ]
-    rows = []
+    rows, sources = [], []
     for rank, row in enumerate(comparison.rows, 1):
         of = row.cost
         peak = None if of.peak_memory_bytes is None else of.peak_memory_bytes / 1e9
-        source = ", ".join(f"{part} {how}" for part, how in of.energy_source.items())
         cells: list[Cell] = [
-            *(rank, row.setting.label, of.hours, of.gpu_hours, of.pages_per_second, peak, of.gpu_kwh, of.cpu_kwh),
-            *(of.ram_kwh, of.kwh, of.co2_kg, of.points_per_kwh, source or None),
+            *(rank, setting_name(row.setting), of.hours, of.gpu_hours, of.pages_per_second, peak, of.gpu_kwh),
+            *(of.cpu_kwh, of.ram_kwh, of.kwh, of.co2_kg, of.points_per_kwh),
         ]
-        rows.append(element("tr", *_cells(cells)))
+        rows.append(element("tr", *cells_of(cells)))
+        sources.append(", ".join(f"{part.upper()} {how}" for part, how in of.energy_source.items()) or "not known")
     caption = (
-        "Means over the seeds of a setting, for one run. Points per kWh: 100 × the gain over the own baseline, per kWh."
+        "Of one run: means over the seeds of a setting. Points per kWh: 100 × the gain over the own baseline, per kWh. "
+        + _sources(sources)
     )
     return joined(table(heads, rows), element("p", caption, class_="reading"))
 
 
+def _sources(sources: Sequence[str]) -> str:
+    """Where the energy of each setting is from, in rank order."""
+    ranks: dict[str, list[int]] = {}
+    for rank, source in enumerate(sources, 1):
+        ranks.setdefault(source, []).append(rank)
+    if len(ranks) == 1:
+        return f"Energy: {sources[0]}."
+    return "Energy: " + "; ".join(f"{source} (# {', '.join(map(str, of))})" for source, of in ranks.items()) + "."
+
+
 def unfinished(runs: Sequence[Run]) -> Markup:
     """Runs that have no result, and why."""
-    rows = [element("tr", *_cells([run.name, run.status, run.error, str(run.run_dir)])) for run in runs]
+    rows = [element("tr", *cells_of([run.name, run.status, run.error, str(run.run_dir)])) for run in runs]
     return joined(element("h2", "Not compared", id="unfinished"), table(["run", "status", "error", "folder"], rows))
 
 
 def table(heads: Sequence[str], rows: Sequence[Markup]) -> Markup:
     """A table that scrolls where it is wider or longer than its place."""
-    head = element("thead", element("tr", *(element("th", words) for words in heads)))
+    head = element("thead", element("tr", *(element("th", _breakable(words)) for words in heads)))
     return element("div", element("table", head, element("tbody", *rows)), class_="scroll")
+
+
+def _breakable(words: str) -> Markup:
+    """Long names of config keys may break at their underscores."""
+    first, *others = words.split("_")
+    return joined(first, *(joined(Markup("_<wbr>"), other) for other in others))
 
 
 def bar_scale(comparison: Comparison) -> tuple[float, float]:
@@ -148,23 +161,33 @@ def bar(row: Row, reference: Row, scale: tuple[float, float]) -> Markup:
     )
 
 
-def _cells(cells: Sequence[Cell]) -> list[Markup]:
-    return [element("td", shown(cell), class_=None if isinstance(cell, str) else "number") for cell in cells]
+def cells_of(cells: Sequence[Cell]) -> list[Markup]:
+    """Cells of one row of a table."""
+    return [element("td", _cell(cell), class_=None if isinstance(cell, str) else "number") for cell in cells]
 
 
-def _difference(found: Difference | None) -> Markup:
-    return element("td", "–" if found is None else _delta(found), class_="number")
+def _cell(cell: Cell) -> Markup | str:
+    """Of an interval, the mean stands out."""
+    words = shown(cell)
+    if not isinstance(cell, Interval):
+        return words
+    mean, _, interval = words.partition(" ")
+    return joined(mean, " ", element("small", interval))
+
+
+def _interval(found: Difference | None) -> Interval | None:
+    return None if found is None else Interval(found.delta, found.low, found.high, signed=True)
 
 
 def _to_reference(found: Difference | None, is_reference: bool) -> list[Markup]:
     if found is None:
-        return [element("td", "reference" if is_reference else "–"), *_cells(["", "", ""])]
-    cells = _cells([_p(found.p_holm), found.effect_size])
-    return [_difference(found), *cells, element("td", found.words, class_=found.words.replace(" ", "-"))]
-
-
-def _delta(found: Difference) -> str:
-    return f"{found.delta:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+        return [element("td", "reference" if is_reference else "–", colspan="4")]
+    effect_size = shown(None) if found.effect_size is None else f"{found.effect_size:+.2f}"
+    return [
+        *cells_of([_interval(found)]),
+        *(element("td", number, class_="number") for number in (_p(found.p_holm), effect_size)),
+        element("td", found.words, class_=found.words.replace(" ", "-")),
+    ]
 
 
 def _p(p: float) -> str:

@@ -14,6 +14,8 @@ class Interval:
     mean: float
     low: float
     high: float
+    signed: bool = False
+    """Whether it is shown with its sign: a difference."""
 
     @staticmethod
     def of(estimate: Estimate) -> Interval:
@@ -37,7 +39,8 @@ def shown(cell: Cell) -> str:
         case None:
             return "–"
         case Interval():
-            return f"{cell.mean:.4f} [{cell.low:.4f}, {cell.high:.4f}]"
+            sign = "+" if cell.signed else ""
+            return f"{cell.mean:{sign}.4f} [{cell.low:{sign}.4f}, {cell.high:{sign}.4f}]"
         case bool() | str():
             return str(cell)
         case int():

@@ -6,34 +6,48 @@ import base64
 import contextlib
 import io
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from omegaconf.errors import OmegaConfBaseException
 
 from mmexp.composition import thaw
+from mmexp.data.cells import text_of
 from mmexp.schema import ConfigError
 
 if TYPE_CHECKING:
     from mmexp.compare.runs import Run
-    from mmexp.data.cells import Cells
+    from mmexp.data.splits import Split
 
 SIZE = (240, 320)
 """Pixels that a thumbnail is within."""
+
+CANNOT_BE_READ = (ConfigError, OmegaConfBaseException, ImportError, OSError)
 
 
 class Thumbnails:
     """Pages as data URIs. Each is decoded once, when it is first asked for."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, split: Split | None, problem: str | None = None) -> None:
+        """`problem` says why there is no split."""
+        self.problem = problem
+        self._documents = split.documents if split is not None else None
+        self._place = {id_: n for n, id_ in enumerate(split.documents.ids)} if split is not None else {}
         self._made: dict[str, str | None] = {}
-        self._documents: Cells | None = None
-        self.problem: str | None = None
-        """Why there are none."""
+
+    @classmethod
+    def of(cls, run: Run, texts: Mapping[str, str | None]) -> Thumbnails:
+        """The pages of the evaluation data of a run, as it can be read today.
+
+        None where that is other data: `texts` are queries as they were, {query id: text}.
+        """
         try:
-            self._documents = documents_of(run)
-            self._place = {id_: n for n, id_ in enumerate(self._documents.ids)}
-        except (ConfigError, OSError, ImportError, OmegaConfBaseException) as error:
-            self.problem = " ".join(str(error).split())
+            split = evaluation_data(run)
+        except CANNOT_BE_READ as error:
+            return cls(None, " ".join(str(error).split()))
+        if not has_queries(split, texts):
+            return cls(None, "the data holds other queries today than those that the run was evaluated on.")
+        return cls(split)
 
     def __getitem__(self, page: str) -> str | None:
         """`data:image/jpeg;base64,...`. None: there is no such page, or no picture can be made of it."""
@@ -46,27 +60,30 @@ class Thumbnails:
             return None
         try:
             return thumbnail(self._documents[self._place[page]])
-        except (ConfigError, OSError):
+        except CANNOT_BE_READ:
             return None
 
 
-class NoThumbnails(Thumbnails):
-    """Where the pages are not wanted."""
+def evaluation_data(run: Run) -> Split:
+    """Queries and pages of the evaluation data. Decodes none, and asks no network: what the Hub holds must be cached.
 
-    def __init__(self) -> None:
-        self._documents, self._made, self.problem = None, {}, "they were not asked for (--no-pages)."
-
-
-def documents_of(run: Run) -> Cells:
-    """The pages of the evaluation data of a run. Reads no page, and asks no network: what the Hub holds must be cached.
-
-    Raises what reading the data raises.
+    Raises what reading the data raises, one of `CANNOT_BE_READ`.
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     composition = thaw(run.run_dir)
     with contextlib.chdir(composition.working_directory):
-        train, evaluation = composition.experiment.data.read(composition.experiment.seed)
-    return (train if evaluation is None else evaluation).documents
+        train, evaluation = composition.experiment.data.read()
+    return train if evaluation is None else evaluation
+
+
+def has_queries(split: Split, texts: Mapping[str, str | None]) -> bool:
+    """Whether the split asks these queries, {query id: text}; those without a text are not looked at."""
+    place = {id_: n for n, id_ in enumerate(split.queries.ids)}
+    return all(
+        query in place and text_of(split.queries[place[query]]) == text
+        for query, text in texts.items()
+        if text is not None
+    )
 
 
 def thumbnail(page: object) -> str | None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmexp.compare.report import answers
-from mmexp.compare.report.queries import Side
+from mmexp.compare.report.naming import ranked_name
+from mmexp.compare.report.queries import Side, unweighted
 from mmexp.compare.report.tables import Cell, Interval, Table
 from mmexp.compare.statistics import Difference, differences, estimates
 from mmexp.schema import ConfigError, did_you_mean
@@ -33,7 +34,7 @@ class Group:
     """The metric of each side that is compared."""
 
     difference: Difference | None
-    """The first side less the second, corrected for all groups of the column. None: there is one side."""
+    """The first side less the second, corrected for all groups of the column. None: there are not two sides."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,15 @@ class Breakdown:
 
     @property
     def table(self) -> Table:
+        """A row for every group; of two sides with their difference."""
         rows: list[list[Cell]] = []
         for group in self.groups:
             found = group.difference
-            delta = Interval(found.delta, found.low, found.high) if found else None
-            rows.append([group.value, group.num_queries, *group.intervals, delta, found.words if found else None])
-        return Table([self.column, "queries", *(side.name for side in self.sides), "difference", "in words"], rows)
+            rows.append([group.value, group.num_queries, *group.intervals])
+            if found is not None:
+                rows[-1] += [Interval(found.delta, found.low, found.high, signed=True), found.words]
+        heads = ["difference", "in words"] if len(self.sides) == 2 else []
+        return Table([self.column, "queries", *(side.name for side in self.sides), *heads], rows)
 
 
 class Columns(dict[str, list[Any]]):
@@ -61,6 +65,8 @@ class Columns(dict[str, list[Any]]):
     def of(cls, comparison: Comparison) -> Columns:
         run = comparison.reference.setting.runs[0]
         found = cls(answers.attributes(run, comparison.part, comparison.query_ids))
+        if run.part == "direction":
+            found["direction"] = [query.partition("/")[0] for query in comparison.query_ids]
         texts = answers.texts(run, comparison.part, comparison.query_ids)
         lengths = [None if text is None else len(text.split()) for text in texts]
         return cls(found | {LENGTH: lengths}) if any(lengths) else found
@@ -88,19 +94,35 @@ class Columns(dict[str, list[Any]]):
 
 
 def breakdown(comparison: Comparison, columns: Columns, column: str, sides: Sequence[Side]) -> Breakdown:
-    """The metric of each side by the values of `column`, and the difference of the first two."""
-    samples = [comparison.scores(side.setting, side.stage) for side in sides]
-    known = [sample for sample in samples if sample is not None]
-    groups = columns.groups(column)
-    found = []
-    for value, places in groups.items():
-        of_group = [sample[:, places] for sample in known]
+    """The metric of each side by the values of `column`, and the difference of two.
+
+    Raises `ConfigError` where there is no such column.
+    """
+    samples = [unweighted(comparison, side) for side in sides]
+    places_of = columns.groups(column)
+    groups = []
+    for value, places in places_of.items():
+        of_group = [sample[:, places] for sample in samples]
         difference = None
-        if len(of_group) > 1:
-            [difference] = differences(of_group[:1], of_group[1:2], family_size=len(groups))
+        if len(sides) == 2:
+            [difference] = differences(of_group[:1], of_group[1:], family_size=len(places_of))
         intervals = [Interval.of(estimate) for estimate in estimates(of_group)]
-        found.append(Group(value, len(places), intervals, difference))
-    return Breakdown(column, [side for side, sample in zip(sides, samples, strict=True) if sample is not None], found)
+        groups.append(Group(value, len(places), intervals, difference))
+    return Breakdown(column, list(sides), groups)
+
+
+def breakdown_by_setting(comparison: Comparison, column: str) -> Table:
+    """The metric of every setting, best first, by the values of `column`: what `--by` shows.
+
+    Raises `ConfigError` where there is no such column.
+    """
+    sides = [Side(row.setting, "final", ranked_name(row, comparison)) for row in comparison.rows]
+    found = breakdown(comparison, Columns.of(comparison), column, sides)
+    heads = [f"{group.value} ({group.num_queries})" for group in found.groups]
+    rows: list[list[Cell]] = [
+        [side.name, *(group.intervals[n] for group in found.groups)] for n, side in enumerate(sides)
+    ]
+    return Table([f"{comparison.metric} by {column} (queries)", *heads], rows)
 
 
 def binned(values: Sequence[int | None]) -> list[str]:
