@@ -29,7 +29,7 @@ def chromium():
 
 @pytest.fixture(params=SIZES)
 def look(chromium, request):
-    """`with look(url) as page`: a page of one size. It must make no request beyond `url`'s own server or folder, log no
+    """`with look(url) as page`: a page of one size. It must make no request beyond its own file or server, log no
     error, open no dialog, fail at no request, and not scroll sideways."""
 
     @contextmanager
@@ -37,7 +37,7 @@ def look(chromium, request):
         width, height = SIZES[request.param]
         page = chromium.new_page(viewport={"width": width, "height": height})
         said: list[str] = []
-        home = url[: url.index("/", len("http://"))]
+        home = url if url.startswith("file:") else url[: url.index("/", len("http://"))]
         page.set_default_timeout(10_000)
         page.on("request", lambda asked: is_at_home(asked.url, home) or said.append(f"asked for {asked.url}"))
         # A page may itself abort what it does not need any more.

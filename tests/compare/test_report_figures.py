@@ -15,18 +15,17 @@ from mmexp.compare.report.cost_chart import pareto_front, quality_over_cost
 from mmexp.compare.report.effects import effects, independent
 from mmexp.compare.report.effects_chart import main_effects
 from mmexp.compare.report.tables import Interval
-from tests.compare.given import Given, comparison_of, learned
+from tests.compare.given import Given, comparison_of
 
 
-def grid(**changes):
-    """Two axes crossed, two values each; the metric is 0.2 + 0.1 a + 0.04 b, plus 0.05 where both are high."""
+def grid() -> list[Given]:
+    """Two axes crossed, two values each; the metric is 0.2 + 0.1 a + 0.004 b, plus 0.05 where both are high."""
     given = []
     for n, (a, b) in enumerate(product((1, 2), (10, 20))):
         mean = 0.2 + 0.1 * a + 0.004 * b + (0.05 if (a, b) == (2, 20) else 0)
-        final = [mean - 0.1, mean, mean + 0.1, mean]
-        history = learned([mean / 4, mean / 2, mean])
-        given.append(Given({"x.a": a, "y.b": b}, final, 1.0 + n, 1000 * a, history=history, **changes))
-    return given[::-1]
+        final, evaluations = [mean - 0.1, mean, mean + 0.1, mean], [mean / 4, mean / 2, mean]
+        given.append(Given({"x.a": a, "y.b": b}, final, 1.0 + n, 1000 * a, evaluations=evaluations))
+    return given
 
 
 @pytest.fixture(scope="module")
@@ -129,16 +128,16 @@ def test_axes_that_say_the_same_are_one_and_it_is_the_one_that_was_typed(tmp_pat
     given = grid()
     for of in given:
         of.parameters = {"a.follows": of.parameters["y.b"] * 2, **of.parameters}
+        of.overrides = ["x.a=1", "++y.b=10"]
     comparison = comparison_of(tmp_path, given)
-    for row in comparison.rows:
-        row.setting.runs[0].result["overrides"] = ["x.a=1", "y.b=10"]
+    assert set(comparison.axes) == {"a.follows", "x.a", "y.b"}
     assert independent(comparison) == ["x.a", "y.b"]
     assert isinstance(main_effects(comparison), Chart)
 
 
 def test_a_figure_with_nothing_to_show_says_why(tmp_path):
     [only] = grid()[:1]
-    only.parameters, only.history = {}, ()
+    only.parameters, only.evaluations = {}, ()
     found = draw(comparison_of(tmp_path, [only]))
     left_out = {chart.title: chart.reason for chart in found if isinstance(chart, LeftOut)}
     assert left_out == {
@@ -154,9 +153,8 @@ def test_a_figure_with_nothing_to_show_says_why(tmp_path):
 
 
 def test_of_many_settings_the_best_and_the_reference_stand_out(tmp_path):
-    given = [Given({"x.a": n}, [0.9 - 0.01 * n] * 3, history=learned([0.1, 0.2])) for n in range(40)]
-    comparison = comparison_of(tmp_path, given)
-    object.__setattr__(comparison, "reference", comparison.rows[35])
+    given = [Given({"x.a": n}, [0.9 - 0.01 * n] * 3, evaluations=[0.1, 0.2]) for n in range(40)]
+    comparison = comparison_of(tmp_path, given, reference="x.a=35")
     rows = charts.best_and_reference(comparison)
     assert [row.setting.parameters["x.a"] for row in rows] == [*range(24), 35]
     styled = [n for n, looks in charts.looks_of(rows, comparison).items() if looks is not None]

@@ -22,6 +22,7 @@ from mmexp.sweep.names import label
 METRIC = "ndcg@10"
 DIMS = (128, 64, 32, 16)
 NUM_QUERIES = 40
+DATA = ("data.num_train_pages=100", f"data.num_eval_pages={NUM_QUERIES}")
 STEPS = (0, 10, 20, 30, 40)
 
 
@@ -64,10 +65,17 @@ def write_run(
 
 
 @cache
+def _questions() -> list[str]:
+    """Those that the data of the runs asks."""
+    queries = to_experiment(deepcopy(_composed())).data.read()[1].queries
+    return [queries[n] for n in range(NUM_QUERIES)]
+
+
+@cache
 def _composed() -> DictConfig:
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", overrides=["+experiment=vdr_tiny", f"data.num_eval_pages={NUM_QUERIES}"])
+        return compose("config", overrides=["+experiment=vdr_tiny", *DATA])
 
 
 def _write_scores(run_dir: Path, stage: str, share: float, draw: np.random.Generator) -> dict[int, float]:
@@ -83,7 +91,7 @@ def _write_scores(run_dir: Path, stage: str, share: float, draw: np.random.Gener
             rows.append(
                 {
                     "query_id": f"eval-{n:04d}",
-                    "query": f"where is page {n}?",
+                    "query": _questions()[n],
                     "dim": dim,
                     METRIC: scores[n],
                     "relevant": [f"eval-{n:04d}"],

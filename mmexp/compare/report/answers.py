@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mmexp.compare.scores import DIRECTION, unit_ids
 from mmexp.data.attributes import PREFIX
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def attributes(run: Run, part: str | None, query_ids: Sequence[str]) -> dict[str
 
 def id_in_data(run: Run, query_id: str) -> str:
     """What the data calls a query."""
-    return query_id.partition("/")[2] if run.part == "direction" else query_id
+    return query_id.partition("/")[2] if run.part == DIRECTION else query_id
 
 
 def read(run: Run, stage: str, part: str | None, columns: Sequence[str]) -> pa.Table:
@@ -69,17 +70,13 @@ def read(run: Run, stage: str, part: str | None, columns: Sequence[str]) -> pa.T
     `query_id` is what comparisons name queries by. `part` is by default the whole model: the most dimensions or
     documents reranked, all directions.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    from pyarrow import parquet
+    from pyarrow import compute, parquet
 
-    file = run.run_dir / "per_query" / f"{stage}.parquet"
+    file = run.file(stage)
     names = parquet.read_schema(file).names
     wanted = [name for name in names if name in ("query_id", run.part, *columns) or name.startswith(PREFIX)]
     table = parquet.read_table(file, columns=wanted)
-    if run.part == "direction":
-        ids = pc.binary_join_element_wise(table["direction"], table["query_id"], "/")
-        table = table.set_column(table.column_names.index("query_id"), "query_id", ids)
-        return table if part is None else table.filter(pc.equal(table["direction"], part))
-    size = int(part) if part is not None else pc.max(table[run.part]).as_py()
-    return table.filter(pc.equal(table[run.part], pa.scalar(size, table.schema.field(run.part).type)))
+    if run.part == DIRECTION:
+        table = table.set_column(wanted.index("query_id"), "query_id", [unit_ids(table)])
+        return table if part is None else table.filter(compute.equal(table[run.part], part))
+    return table.filter(compute.equal(table[run.part], int(part or max(run.parts, key=int))))

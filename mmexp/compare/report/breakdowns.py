@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from mmexp.compare.report import answers
 from mmexp.compare.report.naming import ranked_name
 from mmexp.compare.report.queries import Side, unweighted
 from mmexp.compare.report.tables import Cell, Interval, Table
-from mmexp.compare.statistics import Difference, differences, estimates
+from mmexp.compare.scores import DIRECTION
+from mmexp.compare.statistics import Difference, differences, estimates, holm
 from mmexp.schema import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ class Columns(dict[str, list[Any]]):
     def of(cls, comparison: Comparison) -> Columns:
         run = comparison.reference.setting.runs[0]
         found = cls(answers.attributes(run, comparison.part, comparison.query_ids))
-        if run.part == "direction":
-            found["direction"] = [query.partition("/")[0] for query in comparison.query_ids]
+        if run.part == DIRECTION:
+            found[DIRECTION] = [query.partition("/")[0] for query in comparison.query_ids]
         texts = answers.texts(run, comparison.part, comparison.query_ids)
         lengths = [None if text is None else len(text.split()) for text in texts]
         return cls(found | {LENGTH: lengths}) if any(lengths) else found
@@ -100,14 +101,16 @@ def breakdown(comparison: Comparison, columns: Columns, column: str, sides: Sequ
     """
     samples = [unweighted(comparison, side) for side in sides]
     places_of = columns.groups(column)
-    groups = []
-    for value, places in places_of.items():
-        of_group = [sample[:, places] for sample in samples]
-        difference = None
-        if len(sides) == 2:
-            [difference] = differences(of_group[:1], of_group[1:], family_size=len(places_of))
-        intervals = [Interval.of(estimate) for estimate in estimates(of_group)]
-        groups.append(Group(value, len(places), intervals, difference))
+    of_groups = [[sample[:, places] for sample in samples] for places in places_of.values()]
+    found: list[Difference | None] = [None] * len(of_groups)
+    if len(sides) == 2:
+        apart = [differences([first], [second])[0] for first, second in of_groups]
+        corrected = holm([difference.p for difference in apart])
+        found = [replace(difference, p_holm=p) for difference, p in zip(apart, corrected, strict=True)]
+    groups = [
+        Group(value, len(places), [Interval.of(estimate) for estimate in estimates(of_group)], difference)
+        for (value, places), of_group, difference in zip(places_of.items(), of_groups, found, strict=True)
+    ]
     return Breakdown(column, list(sides), groups)
 
 

@@ -119,11 +119,8 @@ def unweighted(comparison: Comparison, side: Side) -> np.ndarray:
 
     What is compared is weighted where the mean is one over directions.
     """
-    sample = comparison.scores(side.setting, side.stage)
-    scores = side.setting.runs[0].scores(side.stage, comparison.part, comparison.metric)
-    assert sample is not None
-    assert scores is not None
-    if np.all(scores.weights == 1):
-        return sample
-    weights = dict(zip(scores.query_ids, scores.weights, strict=True))
-    return sample / np.array([weights[query] for query in comparison.query_ids])
+    found = [run.scores(side.stage, comparison.part, comparison.metric) for run in side.setting.runs]
+    chosen = [scores and scores.on(comparison.query_ids) for scores in found]
+    values = [scores.values for scores in chosen if scores is not None]
+    assert len(values) == len(chosen), "a setting is compared without its scores"
+    return np.stack(values)
