@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from mmexp.compare.comparison import Comparison, compare
+from mmexp.compare.comparison import Comparison, compare, find_reference
 from mmexp.compare.runs import Run
 from mmexp.schema import ConfigError
 
@@ -25,27 +26,48 @@ class ComparedByData:
     refused: dict[str, str] = field(default_factory=dict)
     """{evaluation data: why its runs cannot be compared}."""
 
+    notes: list[str] = field(default_factory=list)
+    """What a reader must know of all of them."""
 
-def compare_by_data(runs: Sequence[Run]) -> ComparedByData:
-    """Compare runs, oldest first, data by data."""
-    by_fingerprint: dict[str, list[Run]] = {}
-    for run in reversed(runs):
-        if run.status == "finished" and run.fingerprint is not None:
-            by_fingerprint.setdefault(run.fingerprint, []).insert(0, run)
-    found = ComparedByData()
-    for fingerprint, group in by_fingerprint.items():
+
+def compare_by_data(
+    runs: Sequence[Run], reference: str | None = None, metric: str | None = None, part: str | None = None
+) -> ComparedByData:
+    """Compare runs, oldest first, data by data; with `reference` those that were evaluated on its data.
+
+    Arguments as of `compare`. Raises `ConfigError` for a reference that is not among the runs.
+    """
+    found, groups = ComparedByData(), _by_fingerprint(runs)
+    for fingerprint, group in groups.items():
         name = _name_of(group)
         name = f"{name}, {fingerprint}" if name in found.comparisons or name in found.refused else name
         try:
-            comparison = compare(group)
+            found.comparisons[name] = _compare(group, reference, metric, part)
+            found.not_compared += found.comparisons[name].unfinished
         except ConfigError as error:
             found.refused[name] = str(error)
-        else:
-            found.comparisons[name] = comparison
-            found.not_compared += comparison.unfinished
-    grouped = {run for group in by_fingerprint.values() for run in group}
-    found.not_compared += [run for run in runs if run not in grouped]
+    if reference is not None and found.comparisons:
+        find_reference([row for comparison in found.comparisons.values() for row in comparison.rows], reference)
+    compared = {run for group in groups.values() for run in group}
+    found.not_compared += [run for run in runs if run not in compared]
     return found
+
+
+def _compare(runs: Sequence[Run], reference: str | None, metric: str | None, part: str | None) -> Comparison:
+    """With their best where the reference is none of them."""
+    if reference is not None:
+        with suppress(ConfigError):
+            return compare(runs, reference, metric, part)
+    return compare(runs, None, metric, part)
+
+
+def _by_fingerprint(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Finished runs by their evaluation data, that of the newest first."""
+    groups: dict[str, list[Run]] = {}
+    for run in reversed(runs):
+        if run.status == "finished" and run.fingerprint is not None:
+            groups.setdefault(run.fingerprint, []).insert(0, run)
+    return groups
 
 
 def _name_of(runs: Sequence[Run]) -> str:

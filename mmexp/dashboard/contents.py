@@ -14,7 +14,7 @@ from mmexp.dashboard.ranking import not_compared, ranking
 DPI = 110
 
 
-def contents(compared: ComparedByData, notes: Iterable[str], folder: Path) -> dict[str, Any]:
+def contents(compared: ComparedByData, folder: Path) -> dict[str, Any]:
     """Trackio's tables, images and texts, by the names that it shows them under. Images are written into `folder`."""
     import trackio
 
@@ -30,7 +30,7 @@ def contents(compared: ComparedByData, notes: Iterable[str], folder: Path) -> di
         shown["not compared"] = _table(not_compared(compared.not_compared))
     said = {data: comparison.notes for data, comparison in compared.comparisons.items()}
     said |= {data: [f"Not compared: {why}"] for data, why in compared.refused.items()}
-    said["project"] = [*notes, "python -m mmexp.compare --project brings this up to date."]
+    said["project"] = [*compared.notes, "python -m mmexp.compare --project brings this up to date."]
     return shown | {f"notes: {what}": _list(lines) for what, lines in said.items() if lines}
 
 

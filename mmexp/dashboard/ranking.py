@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from mmexp.compare.table import MAX_PARAMETERS, UNKNOWN, number
 from mmexp.sweep.names import SHORT
 
 if TYPE_CHECKING:
     from mmexp.compare.comparison import Comparison, Row
     from mmexp.compare.runs import Run
     from mmexp.compare.statistics import Difference
-
-# Where there are more, they are in one column.
-MOST_PARAMETERS = 4
 
 
 def ranking(comparison: Comparison) -> list[dict[str, str]]:
@@ -23,7 +21,7 @@ def ranking(comparison: Comparison) -> list[dict[str, str]]:
 
 def not_compared(runs: Iterable[Run]) -> list[dict[str, str]]:
     """The runs that have no result, and why."""
-    return [{"run": run.name, "status": run.status, "why": run.error or ""} for run in runs]
+    return [{"run": run.name, "status": run.status, "why": run.error or UNKNOWN} for run in runs]
 
 
 def _row(comparison: Comparison, rank: int, row: Row) -> dict[str, str]:
@@ -35,11 +33,11 @@ def _row(comparison: Comparison, rank: int, row: Row) -> dict[str, str]:
         comparison.metric.upper(): f"{estimate.mean:.4f}",
         "95% interval": f"{estimate.low:.3f} to {estimate.high:.3f}",
         **({"seeds": str(estimate.num_seeds)} if _has_seeds(comparison) else {}),
-        "gain": "" if row.to_baseline is None else f"{row.to_baseline.delta:+.3f}",
+        "gain": UNKNOWN if row.to_baseline is None else f"{row.to_baseline.delta:+.3f}",
         f"against #{reference}": "reference" if rank == reference else _in_words(row.to_reference),
-        "hours": _number(cost.hours),
-        "kWh": _number(cost.kwh),
-        "peak GB": _number(None if cost.peak_memory_bytes is None else cost.peak_memory_bytes / 1e9),
+        "hours": number(cost.hours),
+        "kWh": number(cost.kwh),
+        "peak GB": number(None if cost.peak_memory_bytes is None else cost.peak_memory_bytes / 1e9),
     }
 
 
@@ -50,7 +48,7 @@ def _has_seeds(comparison: Comparison) -> bool:
 def _setting(comparison: Comparison, row: Row) -> dict[str, str]:
     """What was varied, by short names where those say which is meant."""
     keys = list(comparison.axes)
-    if not 0 < len(keys) <= MOST_PARAMETERS:
+    if not 0 < len(keys) <= MAX_PARAMETERS:
         return {"setting": row.setting.label.replace("__", " ")}
     short = [SHORT.get(key, key.rpartition(".")[2]) for key in keys]
     names = short if len(set(short)) == len(short) else keys
@@ -58,8 +56,4 @@ def _setting(comparison: Comparison, row: Row) -> dict[str, str]:
 
 
 def _in_words(difference: Difference | None) -> str:
-    return "" if difference is None else f"{difference.delta:+.3f}, {difference.words}"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"
+    return UNKNOWN if difference is None else f"{difference.delta:+.3f}, {difference.words}"

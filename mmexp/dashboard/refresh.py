@@ -6,14 +6,23 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from mmexp.dashboard.identity import IDENTITY, read_identity
+
+if TYPE_CHECKING:
+    from mmexp.dashboard.by_data import ComparedByData
 
 log = logging.getLogger(__name__)
 
 
-def refresh(project: str) -> None:
-    """Compare the runs of a project, and show that. Raises `ConfigError` where Trackio has no such project."""
+def refresh(
+    project: str, reference: str | None = None, metric: str | None = None, part: str | None = None
+) -> ComparedByData:
+    """Compare the runs of a project, and show that. Arguments as of `compare`.
+
+    Raises `ConfigError` where Trackio has no such project, or the project no such reference.
+    """
     from mmexp.compare.runs import find_runs
     from mmexp.dashboard.by_data import compare_by_data
     from mmexp.dashboard.comparison_run import replace
@@ -21,9 +30,11 @@ def refresh(project: str) -> None:
     from mmexp.dashboard.project import find_project
 
     found = find_project(project)
-    compared = compare_by_data(find_runs(found.run_dirs))
+    compared = compare_by_data(find_runs(found.run_dirs), reference, metric, part)
+    compared.notes += found.notes
     with TemporaryDirectory() as images:
-        replace(project, contents(compared, found.notes, Path(images)))
+        replace(project, contents(compared, Path(images)))
+    return compared
 
 
 def refresh_after(run_dirs: Iterable[Path]) -> None:
