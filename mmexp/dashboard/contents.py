@@ -28,9 +28,9 @@ def contents(compared: ComparedByData, folder: Path) -> dict[str, Any]:
             shown[f"{chart.title}{place}"] = trackio.Image(file, caption=chart.reading)
     if compared.not_compared:
         shown["not compared"] = _table(not_compared(compared.not_compared))
-    said = {data: comparison.notes for data, comparison in compared.comparisons.items()}
+    said = {"project": [*compared.notes, "python -m mmexp.compare --project brings this up to date."]}
     said |= {data: [f"Not compared: {why}"] for data, why in compared.refused.items()}
-    said["project"] = [*compared.notes, "python -m mmexp.compare --project brings this up to date."]
+    said |= {data: comparison.notes for data, comparison in compared.comparisons.items()}
     return shown | {f"notes: {what}": _list(lines) for what, lines in said.items() if lines}
 
 

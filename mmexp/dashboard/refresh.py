@@ -33,7 +33,7 @@ def refresh(
     compared = compare_by_data(find_runs(found.run_dirs), reference, metric, part)
     compared.notes += found.notes
     with TemporaryDirectory() as images:
-        replace(project, contents(compared, Path(images)))
+        replace(project, contents(compared, Path(images)), found.common_config)
     return compared
 
 
