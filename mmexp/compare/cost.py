@@ -76,5 +76,7 @@ def _energy(result: dict[str, Any], part: str) -> float | None:
 
 def _sources(results: list[dict[str, Any]]) -> dict[str, str]:
     sources = [result.get("energy_source") or {} for result in results]
-    words = {part: {source.get(part) for source in sources} - {None} for part in dict.fromkeys(p for s in sources for p in s)}
+    words = {
+        part: {source.get(part) for source in sources} - {None} for part in dict.fromkeys(p for s in sources for p in s)
+    }
     return {part: of_part.pop() if len(of_part) == 1 else "mixed" for part, of_part in words.items()}

@@ -129,7 +129,9 @@ def _runs_below(folder: Path) -> Iterator[Path]:
         return
     members = {folder / member.folder: None for member in read_members(folder)} if (folder / INDEX).exists() else {}
     yield from members
-    for inner in sorted(entry.path for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")):
+    for inner in sorted(
+        entry.path for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")
+    ):
         if Path(inner) not in members:
             yield from _runs_below(Path(inner))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mmexp.compare.runs import Run
@@ -23,14 +23,14 @@ class Setting:
     runs: list[Run]
     """By seed."""
 
-    repeats: list[Run]
-    """Finished runs with a config and seed of one of `runs`, and older than it: no draws of their own, so not counted."""
-
     parameters: dict[str, Scalar]
     """What differs among the settings that are compared, by config key; the same keys in each. Lists as words."""
 
     label: str
     """For people: "bs=8__px=100000". Unique among the settings that are compared."""
+
+    repeats: list[Run] = field(default_factory=list)
+    """Finished runs with the config and seed of one of `runs`, and older: no draws of their own, so not counted."""
 
     @property
     def seeds(self) -> list[int | None]:
@@ -58,7 +58,7 @@ def _setting(runs: list[Run], parameters: dict[str, Scalar], words: str) -> Sett
     newest_last = sorted(runs, key=lambda run: run.result.get("ended", ""))
     of_seed = {run.seed: run for run in newest_last}
     counted = [of_seed[seed] for seed in sorted(of_seed, key=_order)]
-    return Setting(counted, [run for run in runs if run not in counted], parameters, words)
+    return Setting(counted, parameters, words, repeats=[run for run in runs if run not in counted])
 
 
 def _identity(run: Run) -> str:

@@ -72,9 +72,7 @@ def estimates(samples: Sequence[np.ndarray]) -> list[Estimate]:
         return []
     of_queries = np.stack([sample.mean(axis=0) for sample in samples], axis=1)
     lows, highs = bootstrap_interval(of_queries)
-    return [
-        _estimate(sample, float(low), float(high)) for sample, low, high in zip(samples, lows, highs, strict=True)
-    ]
+    return [_estimate(sample, float(low), float(high)) for sample, low, high in zip(samples, lows, highs, strict=True)]
 
 
 def _estimate(sample: np.ndarray, low: float, high: float) -> Estimate:
