@@ -9,4 +9,5 @@ cost.py          what a setting took
 comparison.py    all of it, ranked
 table.py         the comparison in the terminal
 files.py         the comparison in a folder
+report/          the comparison as a page, with figures, single queries and breakdowns
 """

@@ -156,6 +156,6 @@ def test_of_many_settings_the_best_and_the_reference_stand_out(tmp_path):
     given = [Given({"x.a": n}, [0.9 - 0.01 * n] * 3, evaluations=[0.1, 0.2]) for n in range(40)]
     comparison = comparison_of(tmp_path, given, reference="x.a=35")
     rows = charts.best_and_reference(comparison)
-    assert [row.setting.parameters["x.a"] for row in rows] == [*range(24), 35]
+    assert [row.setting.parameters["x.a"] for row in rows] == [*range(12), 35]
     styled = [n for n, looks in charts.looks_of(rows, comparison).items() if looks is not None]
-    assert styled == [0, 1, 2, 24]
+    assert styled == [0, 1, 2, 12]
