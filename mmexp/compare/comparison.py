@@ -67,7 +67,7 @@ class Comparison:
     def scores(
         self, setting: Setting, stage: str, part: str | None = None, metric: str | None = None
     ) -> np.ndarray | None:
-        """The weighted scores of a setting on the queries that are compared: (seeds, queries); None where any is missing.
+        """The weighted scores of a setting on the queries that are compared, (seeds, queries); None where any lacks.
 
         `part` and `metric` are by default those of the comparison.
         """

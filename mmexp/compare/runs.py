@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -174,8 +173,3 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         return {}
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.load(file.read_text(), Loader=loader) or {}
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """An empty dictionary where there is no such file."""
-    return json.loads(file.read_text()) if file.exists() else {}

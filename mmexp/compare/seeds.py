@@ -2,8 +2,9 @@
 
 The mean of S seeds by Q queries has variance (MS_seeds + MS_queries - MS_error) / (S Q). With few seeds the first of
 these is hardly known, and where it counts, t with Satterthwaite's degrees of freedom covers the truth in as few as 88%
-of cases (2 seeds) and 92% (3 seeds). So the mean square of the seeds is integrated over what it may be: a generalized interval, which is t where
-there is one seed, t over seeds where they matter alone, and errs on the wide side in between.
+of cases (2 seeds) and 92% (3 seeds). So the mean square of the seeds is integrated over what it may be: a generalized
+interval, which is t where there is one seed, t over seeds where they matter alone, and errs on the wide side in
+between.
 
 Source: Weerahandi 1993, Generalized Confidence Intervals.
 """

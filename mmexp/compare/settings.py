@@ -66,7 +66,12 @@ def _identity(run: Run) -> str:
     if not run.config:
         return str(run.run_dir)
     counts = {key: value for key, value in _config(run).items() if key not in (*VOLATILE, SEED)}
-    return json.dumps([counts, _schemas(run), run.result.get("num_processes")], sort_keys=True, default=str)
+    return json.dumps([counts, _schemas(run), _facts(run)], sort_keys=True, default=str)
+
+
+def _facts(run: Run) -> dict[str, Scalar]:
+    """What changes the result and is not in the config, or not in one key of it."""
+    return {"num_processes": run.result.get("num_processes"), "data_fingerprint": run.fingerprint}
 
 
 def _config(run: Run) -> dict[str, Any]:
@@ -103,7 +108,7 @@ def _what_differs(runs: list[Run]) -> list[dict[str, Scalar]]:
     for run, options in zip(runs, schemas, strict=True):
         config = {key: value for key, value in _config(run).items() if key not in (*VOLATILE, SEED)}
         values = {path: options.get(path) for path in other_options} | dict(_flat(config))
-        flat.append({**values, "num_processes": run.result.get("num_processes")})
+        flat.append({**values, **_facts(run)})
 
     def counts(key: str) -> bool:
         parents = {key[:n] for n in range(len(key)) if key[n] == "."}

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from mmexp.compare.statistics import NOT_SHOWN
 from mmexp.sweep.names import SHORT
 
 if TYPE_CHECKING:
@@ -85,11 +86,13 @@ def spread_words(estimate: Estimate) -> str:
 
 
 def difference_words(difference: Difference | None) -> str:
-    """ "+0.0590 [+0.0410, +0.0770] p<0.001 better"."""
+    """Two lines: "+0.0590 [+0.0410, +0.0770]" and "p<0.001 d=0.52 better" or "p=0.420 no difference shown"."""
     if difference is None:
         return UNKNOWN
     interval = f"{difference.delta:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
-    return f"{interval} {p_words(difference.p_holm)} {difference.words}"
+    is_shown = difference.words != NOT_SHOWN and difference.effect_size is not None
+    effect = f" d={difference.effect_size:.2f}" if is_shown else ""
+    return f"{interval}\n{p_words(difference.p_holm)}{effect} {difference.words}"
 
 
 def p_words(p: float) -> str:
