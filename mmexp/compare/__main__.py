@@ -6,10 +6,12 @@ import argparse
 from pathlib import Path
 
 from mmexp.__main__ import complain
+from mmexp.compare import report
 from mmexp.compare.comparison import compare
 from mmexp.compare.files import write_files
+from mmexp.compare.report.breakdowns import breakdown_by_setting
 from mmexp.compare.runs import find_runs
-from mmexp.compare.table import print_comparison
+from mmexp.compare.table import print_breakdown, print_comparison
 from mmexp.schema import ConfigError
 from mmexp.sweep.folder import INDEX
 
@@ -28,13 +30,17 @@ def main(arguments: list[str] | None = None) -> None:
 def compare_and_write(asked: argparse.Namespace) -> None:
     runs = find_runs(asked.paths)
     found = compare(runs, asked.reference, asked.metric, asked.part, asked.common_queries)
+    by_column = breakdown_by_setting(found, asked.by) if asked.by is not None else None
     folder = asked.output or folder_of(asked.paths)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_files(found, folder)
+        report.write(found, folder, shows_pages=not asked.no_pages)
     except OSError as error:
         raise ConfigError(f"{folder} cannot be written to: {error}. Choose another with --output.") from error
     print_comparison(found)
+    if by_column is not None:
+        print_breakdown(by_column)
     print(f"written to {folder}")
 
 
@@ -46,6 +52,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--metric", help="of the per-query scores; default: the primary one, ndcg@10")
     made.add_argument("--part", help="one embedding size, direction or number of reranked documents; default: all")
     made.add_argument("--common-queries", action="store_true", help="on the queries that all have, if data differ")
+    made.add_argument("--by", metavar="COLUMN", help="what the data says of its queries: language, document, ...")
+    made.add_argument("--no-pages", action="store_true", help="leave the data unread: no pictures of pages")
     made.add_argument("--output", type=Path, metavar="DIR", help="default: comparison/, in a sweep's folder for one")
     return made
 

@@ -49,7 +49,9 @@ def given_pair() -> list[Given]:
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory):
     failed = Given({"x.b": "plain"}, FINAL, error=HOSTILE)
-    return comparison_of(tmp_path_factory.mktemp("runs"), [*given_pair(), failed])
+    found = comparison_of(tmp_path_factory.mktemp("runs"), [*given_pair(), failed])
+    (found.reference.setting.runs[0].run_dir / "composition.yaml").unlink()
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +114,7 @@ def test_the_page_shows_ranking_words_unfinished_runs_and_all_parts(page):
         assert words in page
     for part in ("ranking", "cost", "unfinished", "figures", "queries", "breakdowns"):
         assert f'id="{part}"' in page
-    assert "GPU measured, CPU estimated" in page
+    assert "GPU measured, CPU estimated, RAM estimated" in page
 
 
 def test_every_figure_is_in_the_page_with_its_table_and_beside_it_as_files(page, folder):
@@ -126,7 +128,7 @@ def test_every_figure_is_in_the_page_with_its_table_and_beside_it_as_files(page,
 
 def test_the_page_says_why_it_shows_no_pages(page, comparison, tmp_path):
     assert "Pages are not shown:" in page
-    assert "composition.yaml" in page
+    assert "it has no composition.yaml" in page
     write(comparison, tmp_path, shows_pages=False)
     assert "Pages are not shown: they were not asked for (--no-pages)." in (tmp_path / "index.html").read_text()
 
@@ -138,6 +140,14 @@ def test_queries_that_differ_most_come_first_in_both_directions(comparison):
     [worse] = found.second_better
     assert (worse.scores, worse.text, worse.relevant) == ((0.5, 1.0), TEXTS[2], ["page-2"])
     assert worse.top[0] == ["page-2", "page-3", "page-4"]
+
+
+def test_equal_runs_differ_on_no_query(tmp_path):
+    comparison = comparison_of(tmp_path, [Given({"x.b": n}, FINAL) for n in range(2)])
+    found = disagreement(comparison)
+    assert (found.first_better, found.second_better) == ([], [])
+    write(comparison, tmp_path)
+    assert (tmp_path / "index.html").read_text().count("On no query.") == 2
 
 
 def test_failures_are_those_that_no_setting_answers(comparison):

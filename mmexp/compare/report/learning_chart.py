@@ -71,8 +71,8 @@ def learning_curve(row: Row, metric: str) -> list[Point]:
 
 def _evaluations(run: Run, name: str) -> dict[float, tuple[float | None, float]]:
     """{samples seen: (kWh, metric)}."""
-    metrics = [row["metrics"] for row in run.history()]
-    return {of_row[SAMPLES]: (of_row.get(ENERGY), of_row[name]) for of_row in metrics if of_row.get(name) is not None}
+    rows = [row["metrics"] for row in run.history()]
+    return {row[SAMPLES]: (row.get(ENERGY), row[name]) for row in rows if None not in (row.get(name), row.get(SAMPLES))}
 
 
 def _mean(values: list[float | None] | list[float]) -> float | None:
