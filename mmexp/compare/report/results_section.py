@@ -61,7 +61,6 @@ def ranking(comparison: Comparison) -> Markup:
     heads = [
         *("#", *(["setting"] if by_label else names.values()), *(["seeds", "spread over seeds"] if has_seeds else [])),
         *(comparison.metric.upper(), "95% interval", "gain over own baseline", "difference to the reference"),
-        *("p (Holm)", "effect size d", "in words"),
     ]
     scale = bar_scale(comparison)
     rows = []
@@ -72,11 +71,11 @@ def ranking(comparison: Comparison) -> Markup:
         cells = [
             *cells_of([rank, *named, *([of.num_seeds, of.spread_over_seeds] if has_seeds else []), Interval.of(of)]),
             element("td", bar(row, comparison.reference, scale), class_="bar"),
-            *cells_of([_interval(row.to_baseline)]),
-            *_to_reference(row.to_reference, is_reference),
+            _difference(row.to_baseline),
+            element("td", "reference") if is_reference else _difference(row.to_reference),
         ]
         rows.append(element("tr", *cells, class_="reference" if is_reference else None))
-    words = "Intervals are of 95%. Bars are drawn on one scale; the dotted line is the reference."
+    words = "Bars are on one scale; the dotted line is the reference. p is corrected (Holm), d is the effect size."
     ranked = element("div", table(heads, rows), class_="ranked")
     return joined(ranked, element("p", words, class_="reading"))
 
@@ -179,15 +178,15 @@ def _interval(found: Difference | None) -> Interval | None:
     return None if found is None else Interval(found.delta, found.low, found.high, signed=True)
 
 
-def _to_reference(found: Difference | None, is_reference: bool) -> list[Markup]:
+def _difference(found: Difference | None) -> Markup:
+    """In words, with its interval, p and effect size."""
     if found is None:
-        return [element("td", "reference" if is_reference else "–", colspan="4")]
+        return element("td", shown(None), class_="number")
+    delta, _, interval = shown(_interval(found)).partition(" ")
     effect_size = shown(None) if found.effect_size is None else f"{found.effect_size:+.2f}"
-    return [
-        *cells_of([_interval(found)]),
-        *(element("td", number, class_="number") for number in (_p(found.p_holm), effect_size)),
-        element("td", found.words, class_=found.words.replace(" ", "-")),
-    ]
+    words = element("span", found.words, class_=found.words.replace(" ", "-"))
+    numbers = element("small", f"{interval}, p {_p(found.p_holm)}, d {effect_size}")
+    return element("td", joined(words, " ", delta), numbers, class_="number")
 
 
 def _p(p: float) -> str:
