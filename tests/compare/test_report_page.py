@@ -12,6 +12,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from mmexp.__main__ import CONF
+from mmexp.compare.comparison import compare
 from mmexp.compare.report import write
 from mmexp.compare.report.breakdowns import (
     LENGTH,
@@ -25,11 +26,12 @@ from mmexp.compare.report.breakdowns import (
 )
 from mmexp.compare.report.queries import disagreement, shared_failures, sides_of
 from mmexp.compare.report.thumbnails import Thumbnails, evaluation_data
-from mmexp.compare.runs import Run
+from mmexp.compare.runs import Run, find_runs
 from mmexp.composition import freeze
 from mmexp.experiment import register, to_experiment
 from mmexp.schema import ConfigError
 from tests.compare.given import Given, comparison_of
+from tests.compare.run_folders import write_run
 
 HOSTILE = '"><script>alert(1)</script>&<img src=x onerror=alert(1)> $x_1$'
 FINAL = [1.0, 0.0, 0.5, 0.0, 1.0, 1.0]
@@ -178,6 +180,22 @@ def test_a_breakdown_of_all_settings_has_a_column_for_each_group(comparison):
     assert len(table.rows) == 2
     assert [interval.mean for interval in table.rows[0][1:]] == pytest.approx([1.0, 0.25, 0.0, 1.0])
     assert table.columns[1:] == ["1 (1)", "2 to 3 (2)", "4 (1)", "5 to 6 (2)"]
+
+
+def test_the_directions_of_a_reranker_are_a_breakdown_and_its_scores_are_shown_as_measured(tmp_path):
+    ids = {"text_to_image": ["a", "b", "c"], "image_to_text": ["x"]}
+    for n, scores in enumerate(([1.0, 0.5, 0.0], [0.5, 0.5, 0.0])):
+        parts = {"text_to_image": scores, "image_to_text": [0.25]}
+        write_run(tmp_path / str(n), parts, config={"x.b": n}, part="direction", ids=ids)
+    comparison = compare(find_runs([tmp_path]))
+    assert comparison.rows[0].estimate.mean == pytest.approx((0.5 + 0.25) / 2)  # a mean over directions
+    table = breakdown_by_setting(comparison, "direction")
+    assert table.columns[1:] == ["image_to_text (1)", "text_to_image (3)"]
+    assert [interval.mean for interval in table.rows[0][1:]] == pytest.approx([0.25, 0.5])
+    [better] = disagreement(comparison).first_better
+    assert (better.query_id, better.scores, better.text) == ("text_to_image/a", (1.0, 0.5), None)
+    write(comparison, tmp_path)
+    assert "what is compared has no embedding sizes" in (tmp_path / "index.html").read_text()
 
 
 def test_an_unknown_column_is_refused_with_those_that_there_are(comparison):
