@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mmexp.compare.report.html_table import cells_of, table
+from mmexp.compare.report.interval_bar import bar, bar_scale
 from mmexp.compare.report.markup import Markup, element, joined
 from mmexp.compare.report.naming import axis_names, setting_name
 from mmexp.compare.report.tables import Cell, Interval, shown
 from mmexp.compare.statistics import NOT_SHOWN, WORSE
 
 if TYPE_CHECKING:
-    from mmexp.compare.comparison import Comparison, Row
+    from mmexp.compare.comparison import Comparison
     from mmexp.compare.runs import Run
     from mmexp.compare.statistics import Difference
 
 MOST_PARAMETERS = 6
 MOST_NAMES = 8
-BAR_WIDTH, BAR_HEIGHT = 150, 16
 
 
 def results_section(comparison: Comparison) -> Markup:
@@ -117,61 +118,6 @@ def unfinished(runs: Sequence[Run]) -> Markup:
     """Runs that have no result, and why."""
     rows = [element("tr", *cells_of([run.name, run.status, run.error, str(run.run_dir)])) for run in runs]
     return joined(element("h2", "Not compared", id="unfinished"), table(["run", "status", "error", "folder"], rows))
-
-
-def table(heads: Sequence[str], rows: Sequence[Markup]) -> Markup:
-    """A table that scrolls where it is wider or longer than its place."""
-    head = element("thead", element("tr", *(element("th", _breakable(words)) for words in heads)))
-    return element("div", element("table", head, element("tbody", *rows)), class_="scroll")
-
-
-def _breakable(words: str) -> Markup:
-    """Long names of config keys may break at their underscores."""
-    first, *others = words.split("_")
-    return joined(first, *(joined(Markup("_<wbr>"), other) for other in others))
-
-
-def bar_scale(comparison: Comparison) -> tuple[float, float]:
-    """The lowest and the highest end of any interval."""
-    lows, highs = zip(*((row.estimate.low, row.estimate.high) for row in comparison.rows), strict=True)
-    low, high = min(lows), max(highs)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
-
-
-def bar(row: Row, reference: Row, scale: tuple[float, float]) -> Markup:
-    """An interval as a line with its mean, beside a line through the mean of the reference."""
-
-    def place(value: float) -> str:
-        share = (value - scale[0]) / (scale[1] - scale[0])
-        return f"{3 + share * (BAR_WIDTH - 6):.1f}"
-
-    def line(x1: float, x2: float, margin: int, class_: str) -> Markup:
-        middle = str(BAR_HEIGHT // 2)
-        y1, y2 = (middle, middle) if x1 != x2 else (str(margin), str(BAR_HEIGHT - margin))
-        return element("line", x1=place(x1), x2=place(x2), y1=y1, y2=y2, class_=class_)
-
-    of, mean = row.estimate, reference.estimate.mean
-    return element(
-        "svg",
-        line(mean, mean, 0, "at-reference"),
-        line(of.low, of.high, 0, "range") if of.low != of.high else None,
-        line(of.mean, of.mean, 2, "mean"),
-        **{"width": str(BAR_WIDTH), "height": str(BAR_HEIGHT), "aria-hidden": "true"},
-    )
-
-
-def cells_of(cells: Sequence[Cell]) -> list[Markup]:
-    """Cells of one row of a table."""
-    return [element("td", _cell(cell), class_=None if isinstance(cell, str) else "number") for cell in cells]
-
-
-def _cell(cell: Cell) -> Markup | str:
-    """Of an interval, the mean stands out."""
-    words = shown(cell)
-    if not isinstance(cell, Interval):
-        return words
-    mean, _, interval = words.partition(" ")
-    return joined(mean, " ", element("small", interval))
 
 
 def _interval(found: Difference | None) -> Interval | None:
