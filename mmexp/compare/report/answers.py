@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,13 +33,19 @@ class Answers(dict[str, Answer]):
     """{query id, as comparisons name it: answer}."""
 
     @classmethod
-    def of(cls, run: Run, stage: str, part: str | None, query_ids: Collection[str]) -> Answers:
-        """What `run` answered at a stage, of these queries."""
-        wanted = set(query_ids)
+    def of(cls, run: Run, stage: str, part: str | None, query_ids: Sequence[str]) -> Answers:
+        """What `run` answered at a stage, of these queries. What it did not keep is left out."""
+        import pyarrow as pa
+        from pyarrow import compute
+
         table = read(run, stage, part, ["query", "relevant", "top"])
-        places = [n for n, query in enumerate(table["query_id"].to_pylist()) if query in wanted]
-        rows = table.take(places).to_pylist()
-        return cls({row["query_id"]: Answer(row.get("query"), row["relevant"], row["top"][:TOP]) for row in rows})
+        is_wanted = compute.is_in(table["query_id"], value_set=pa.array(query_ids, pa.string()))
+        rows = table.filter(is_wanted).to_pylist()
+        return cls({row["query_id"]: cls._answer(row) for row in rows})
+
+    @staticmethod
+    def _answer(row: dict[str, Any]) -> Answer:
+        return Answer(row.get("query"), row.get("relevant") or [], (row.get("top") or [])[:TOP])
 
 
 def texts(run: Run, part: str | None, query_ids: Sequence[str]) -> list[str | None]:

@@ -20,7 +20,9 @@ from mmexp.schema import ConfigError, did_you_mean
 if TYPE_CHECKING:
     from mmexp.compare.comparison import Comparison
 
-LENGTH = "query length (words)"
+LENGTH = "query_length"
+"""In words."""
+
 MOST_GROUPS = 12
 NUM_BINS = 4
 
@@ -56,7 +58,8 @@ class Breakdown:
             if found is not None:
                 rows[-1] += [Interval(found.delta, found.low, found.high, signed=True), found.words]
         heads = ["difference", "in words"] if len(self.sides) == 2 else []
-        return Table([self.column, "queries", *(side.name for side in self.sides), *heads], rows)
+        unit = " (words)" if self.column == LENGTH else ""
+        return Table([self.column + unit, "queries", *(side.name for side in self.sides), *heads], rows)
 
 
 class Columns(dict[str, list[Any]]):

@@ -27,7 +27,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "os^DvP"
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 2, 1, 2)), (0, (8, 3)), (0, (3, 1, 1, 1, 1, 1)))
 MOST_STYLES = len(COLORS)
-MOST_SETTINGS = 24
+MOST_SETTINGS = 12
 """Figures with a line for every setting show the best ones, where there are more."""
 LONG_NAME = 40
 """Characters of a name in a legend, two of which have room side by side."""

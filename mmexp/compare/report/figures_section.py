@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 
 from mmexp.compare.report.charts import GREY, INK, Chart, LeftOut
+from mmexp.compare.report.html_table import table_of
 from mmexp.compare.report.markup import Markup, element
-from mmexp.compare.report.results_section import cells_of, table
-from mmexp.compare.report.tables import Interval, Table
+from mmexp.compare.report.tables import Interval
 
 
 def figures_section(charts: Sequence[tuple[Chart, str]], left_out: Sequence[LeftOut]) -> Markup:
@@ -21,11 +21,6 @@ def figures_section(charts: Sequence[tuple[Chart, str]], left_out: Sequence[Left
         element("p", "Without a figure:") if lines else None,
         element("ul", *lines, class_="notes") if lines else None,
     )
-
-
-def table_of(numbers: Table) -> Markup:
-    """A table of numbers as HTML."""
-    return table(numbers.columns, [element("tr", *cells_of(row)) for row in numbers.rows])
 
 
 def inline(svg: str) -> Markup:

@@ -16,6 +16,7 @@ from mmexp.compare.report.charts import (
     spread_of_settings,
 )
 from mmexp.compare.report.naming import ranked_name
+from mmexp.compare.report.part_scores import samples_by_size
 from mmexp.compare.report.tables import Cell, Interval, Table
 from mmexp.compare.statistics import estimates
 
@@ -37,7 +38,7 @@ def quality_over_parts(comparison: Comparison) -> Chart | LeftOut:
     kind = kinds.pop() if len(kinds) == 1 else ""
     title = f"{comparison.metric.upper()} over {PARTS.get(kind, PARTS['dim'])}"
     if kind not in PARTS:
-        return LeftOut(title, "what is compared has no embedding sizes in common.")
+        return LeftOut(title, "what is compared has no embedding sizes.")
     curves = curves_of(comparison, rows)
     sizes = sorted({size for curve in curves.values() for size in curve})
     if len(sizes) < 2:
@@ -63,18 +64,13 @@ def quality_over_parts(comparison: Comparison) -> Chart | LeftOut:
 
 def curves_of(comparison: Comparison, rows: list[Row]) -> dict[tuple[int, str], Curve]:
     """{(position in `rows`, stage): curve}, of what was measured query by query."""
-    places, samples = [], []
-    for n, row in enumerate(rows):
-        for stage in STAGES:
-            for part in row.setting.runs[0].parts:
-                sample = comparison.scores(row.setting, stage, part=part)
-                if sample is not None:
-                    places.append((n, stage, int(part)))
-                    samples.append(sample)
-    curves: dict[tuple[int, str], Curve] = {}
-    for (n, stage, size), estimate in zip(places, estimates(samples), strict=True):
-        curves.setdefault((n, stage), {})[size] = Interval.of(estimate)
-    return curves
+    samples = {
+        (n, stage): samples_by_size(comparison, row.setting, stage) for n, row in enumerate(rows) for stage in STAGES
+    }
+    found = iter(estimates([sample for of_sizes in samples.values() for sample in of_sizes.values()]))
+    return {
+        place: {size: Interval.of(next(found)) for size in of_sizes} for place, of_sizes in samples.items() if of_sizes
+    }
 
 
 def _cells(curve: Curve, sizes: list[int]) -> list[Cell]:
