@@ -9,6 +9,7 @@ import pytest
 from mmexp.dashboard.refresh import refresh
 from mmexp.dashboard.server import serve
 from mmexp.trackio_view import rebuild
+from tests.browser.drawn import draws, fits, is_rendered
 from tests.dashboard.run_folders import write_run, write_sweep
 
 pytestmark = pytest.mark.browser
@@ -85,29 +86,3 @@ def test_names_that_mean_harm_are_shown_as_they_are(look, links):
         names = page.locator(".run-name")
         names.first.wait_for()
         assert any("onerror=alert(1)" in name for name in names.all_inner_texts())
-
-
-def draws(page, group: str) -> None:
-    """Wait until the first plot of a group is drawn, which it is when it comes into view."""
-    plot = page.locator(".accordion", has_text=group).first.locator(".plot-container").first
-    plot.scroll_into_view_if_needed()
-    canvas = plot.locator("canvas")
-    canvas.wait_for()
-    painted = """canvas => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data
-        .some((value, place) => place % 4 == 3 && value > 0)"""
-    page.wait_for_function(painted, arg=canvas.element_handle())
-
-
-def is_rendered(page, images: str) -> int:
-    """How many there are, all of which must have been loaded and drawn."""
-    found = page.locator(images)
-    for n in range(found.count()):
-        found.nth(n).scroll_into_view_if_needed()
-        page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=found.nth(n).element_handle())
-    return found.count()
-
-
-def fits(page, tables: str) -> bool:
-    """Whether nothing of the tables is cut off at the right."""
-    fits = "table => table.offsetWidth <= table.parentElement.clientWidth"
-    return page.evaluate(f"tables => [...document.querySelectorAll(tables)].every({fits})", tables)

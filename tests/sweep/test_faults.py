@@ -36,7 +36,7 @@ SWEEP = [
 DASHBOARD = """
 import json, trackio
 from trackio.sqlite_storage import SQLiteStorage
-runs = list(trackio.Api().runs("mmexp"))
+runs = [run for run in trackio.Api().runs("mmexp") if run.name != "00-comparison"]
 print(json.dumps({run.id: [row["step"] for row in SQLiteStorage.get_logs("mmexp", run.name, run_id=run.id)
                            if "train/loss" in row] for run in runs}))
 """
