@@ -67,7 +67,11 @@ class Ledger:
     def cost(self) -> dict[str, float]:
         """The sums over all phases, under the names the dashboard draws metrics over."""
         cost = {"x/hours": sum(self.seconds.values()) / 3600}
-        if self.energy is not None:
-            energy = sum(self.energy.values(), Energy())
+        if (energy := self.total_energy) is not None:
             cost |= {"x/energy_kwh": energy.total_kwh, "x/co2_kg": energy.co2_kg}
         return cost
+
+    @property
+    def total_energy(self) -> Energy | None:
+        """The sum over all phases; None where it is not known."""
+        return None if self.energy is None else sum(self.energy.values(), Energy())

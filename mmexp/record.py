@@ -19,6 +19,7 @@ from accelerate import PartialState
 
 from mmexp import ranks
 from mmexp.composition import Composition, plain_config
+from mmexp.dashboard.identity import identify
 from mmexp.environment import environment, versions
 from mmexp.interruption import Interruption, Preempted
 from mmexp.ledger import Ledger
@@ -29,7 +30,7 @@ from mmexp.result import compare, final_row
 from mmexp.run_files import MetricsFile, finite, hold, write_whole
 from mmexp.schema import ConfigError
 from mmexp.terminal import print_results
-from mmexp.trackio_view import TrackioView, identify, is_rewritable
+from mmexp.trackio_view import TrackioView, is_rewritable
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,7 @@ class Record:
             identity = identify(self.run_dir, self.experiment, plain_config(self.experiment))
             self._result["trackio"] = {key: identity[key] for key in ("project", "group", "name", "run_id")}
             self._trackio = TrackioView(identity, self._rows.rows if is_rewritable() else [])
+            log.info("to see it in Trackio: python -m mmexp.dashboard --project %s", identity["project"])
 
     def _close(self, error: BaseException | None) -> None:
         self._ledger.book()
@@ -185,7 +187,7 @@ class Record:
             status="finished", throughput=throughput, peak_memory_bytes=peak_memory_bytes, **compare(baseline, final)
         )
         if self._writes:
-            self.log(final_row(self._result, self._cost()), self._rows.last_step)
+            self.log(final_row(self._result, self._cost(), self._ledger.total_energy), self._rows.last_step)
             print_results(baseline, final, PRIMARY_METRIC)
         return self._result["final"][PRIMARY_METRIC]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mmexp.energy import Energy
 from mmexp.metrics import PRIMARY_METRIC
 from mmexp.report import Metrics, Report
 
@@ -22,7 +23,7 @@ def compare(baseline: Report | None, final: Report) -> dict[str, Any]:
     }
 
 
-def final_row(result: dict[str, Any], cost: dict[str, float]) -> dict[str, float]:
+def final_row(result: dict[str, Any], cost: dict[str, float], energy: Energy | None) -> dict[str, float]:
     """The `final/*` metrics, which the dashboard draws as bars: those of them that there are."""
     peak, throughput = result["peak_memory_bytes"], result["throughput"] or {}
     row = {
@@ -30,6 +31,7 @@ def final_row(result: dict[str, Any], cost: dict[str, float]) -> dict[str, float
         "delta": result["delta"],
         "hours": cost["x/hours"],
         "energy_kwh": cost.get("x/energy_kwh"),
+        **({part: getattr(energy, part) or None for part in ("gpu_kwh", "cpu_kwh", "ram_kwh")} if energy else {}),
         "samples_per_second": throughput.get("samples_per_second"),
         "peak_memory_gb": None if peak is None else peak / 1e9,
     }

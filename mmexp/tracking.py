@@ -24,7 +24,7 @@ class Tracking:
     """Config group `tracking`."""
 
     trackio: bool = True
-    """Show the run in Trackio's local dashboard (`trackio show --project PROJECT`)."""
+    """Show the run in Trackio's local dashboard (`python -m mmexp.dashboard --project PROJECT`)."""
 
     project: str = "mmexp"
     """Trackio project. Runs are compared within one."""

@@ -5,22 +5,20 @@ python -m mmexp.trackio_view RUN_DIR...      rebuild the runs of these folders
 
 from __future__ import annotations
 
-import json
+import io
 import logging
 import os
 import sys
-import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from mmexp.run_files import read_rows, write_whole
-from mmexp.sweep.folder import read_members
+from mmexp.dashboard.identity import read_identity
+from mmexp.run_files import read_rows
 
 if TYPE_CHECKING:
-    from mmexp.experiment import Experiment
     from mmexp.tracking import Tracking
 
 log = logging.getLogger(__name__)
@@ -53,12 +51,13 @@ class TrackioView:
         if self._run is not None:
             import trackio
 
-            trackio.finish()
+            with redirect_stdout(io.StringIO()):  # "Uploading logs", which stay here
+                trackio.finish()
             self._run = None
 
 
 def _init_locally(run_id: str, project: str, anew: bool, **arguments: Any) -> Any:
-    with _offline():
+    with offline(), redirect_stdout(io.StringIO()):
         import trackio
 
         if anew:
@@ -86,68 +85,27 @@ def is_rewritable() -> bool:
     return get_storage_mode() == "sqlite"
 
 
+def import_inbox() -> None:
+    """File what was logged on a network's file system, as the dashboard does when it starts."""
+    from trackio.fragments import import_inbox_dir
+
+    import_inbox_dir()
+
+
 @contextmanager
-def _offline() -> Iterator[None]:
+def offline() -> Iterator[None]:
     """Nothing leaves this machine: not by Trackio's variables, and not by its question to the Hub who we are, which it
     asks where there is a token, and waits for ever for the answer where a network swallows it."""
-    import huggingface_hub
+    from huggingface_hub import constants
 
     if remote := [variable for variable in REMOTE if os.environ.get(variable)]:
-        log.warning("%s ignored: a run is tracked here; tracking.push_to_space copies it at the end", ", ".join(remote))
+        log.warning("%s ignored: runs are shown here; tracking.push_to_space copies them at the end", ", ".join(remote))
     kept = {variable: value for variable, value in os.environ.items() if variable not in REMOTE}
     with (
         patch.dict(os.environ, kept, clear=True),
-        patch.object(huggingface_hub.constants, "HF_HUB_OFFLINE", True),
+        patch.object(constants, "HF_HUB_OFFLINE", True),
     ):
         yield
-
-
-def identify(run_dir: Path, experiment: Experiment, plain: dict[str, Any]) -> dict[str, Any]:
-    """Who the run is in the dashboard, kept in trackio.json: a resumed run is the same run."""
-    file = run_dir / "trackio.json"
-    if file.exists():
-        return json.loads(file.read_text())
-    tracking = experiment.tracking
-    sweep, parameters = _sweep(run_dir)
-    identity = {
-        "run_id": uuid.uuid4().hex,
-        "project": tracking.project,
-        "name": run_name(run_dir),
-        "group": tracking.group or sweep or experiment.name,
-        "config": {**parameters, **dashboard_config(experiment, plain)},
-    }
-    write_whole(file, json.dumps(identity, indent=2))
-    return identity
-
-
-def _sweep(run_dir: Path) -> tuple[str | None, dict[str, Any]]:
-    """The sweep that the run is a member of, and what that varies of it; None and nothing for a single run."""
-    folder = run_dir.resolve().parent
-    varied = {member.folder: member.parameters for member in read_members(folder)}
-    return (f"{folder.parent.name}__{folder.name}", varied[run_dir.name]) if run_dir.name in varied else (None, {})
-
-
-def dashboard_config(experiment: Experiment, plain: dict[str, Any]) -> dict[str, Any]:
-    """The config as the dashboard compares it: what identifies a run and is swept most, flat; the rest under `cfg`."""
-    return {
-        "experiment": experiment.name,
-        "model": str(plain["model"].get("checkpoint") or type(experiment.model).__name__),
-        "data": str(plain["data"].get("path") or type(experiment.data).__name__),
-        "loss": type(experiment.loss).__name__,
-        "dims": "-".join(map(str, experiment.dims.matryoshka_dims)) or "full",
-        "batch_size": experiment.trainer.get("per_device_train_batch_size"),
-        "learning_rate": experiment.trainer.get("learning_rate"),
-        "max_pixels": experiment.model.max_pixels,
-        "num_negatives": experiment.data.num_negatives,
-        "seed": experiment.seed,
-        "cfg": plain,
-    }
-
-
-def run_name(run_dir: Path) -> str:
-    """The run's name in the dashboard, from its folder below the output root: safe in paths and links."""
-    parts = run_dir.resolve().parts[-3:]
-    return "__".join(parts).replace(",", "_").replace("/", "_")
 
 
 def push_project(tracking: Tracking) -> None:
@@ -164,11 +122,8 @@ def push_project(tracking: Tracking) -> None:
 
 def rebuild(run_dir: Path) -> None:
     """Make the Trackio run of a run folder again, in place of the one that is there."""
-    from trackio.fragments import import_inbox_dir
-
-    import_inbox_dir()  # what lies there could not be deleted
-    identity = json.loads((run_dir / "trackio.json").read_text())
-    TrackioView(identity, read_rows(run_dir / "metrics.jsonl")).finish()
+    import_inbox()  # what lies there could not be deleted
+    TrackioView(read_identity(run_dir), read_rows(run_dir / "metrics.jsonl")).finish()
 
 
 if __name__ == "__main__":

@@ -241,7 +241,8 @@ import json, os, shutil, signal, sys
 from pathlib import Path
 import pytest, trackio
 from trackio.sqlite_storage import SQLiteStorage
-from mmexp.trackio_view import rebuild, run_name
+from mmexp.dashboard.identity import run_name
+from mmexp.trackio_view import rebuild
 from tests.test_run import experiment_of
 from mmexp.composition import Composition
 from mmexp.evaluate import DimReport

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from mmexp.__main__ import complain
-from mmexp.compare.comparison import compare
+from mmexp.compare.comparison import Comparison, compare
 from mmexp.compare.files import write_files
 from mmexp.compare.runs import find_runs
 from mmexp.compare.table import print_comparison
@@ -26,9 +27,38 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def compare_and_write(asked: argparse.Namespace) -> None:
+    if asked.project is not None:
+        compare_project(asked)
+        return
+    if not asked.paths:
+        raise ConfigError("nothing to compare. Give folders of runs or sweeps, or --project NAME.")
     runs = find_runs(asked.paths)
     found = compare(runs, asked.reference, asked.metric, asked.part, asked.common_queries)
-    folder = asked.output or folder_of(asked.paths)
+    show(found, asked.output or folder_of(asked.paths))
+
+
+def compare_project(asked: argparse.Namespace) -> None:
+    """The runs of a Trackio project, those of each evaluation data by themselves; in its `00-comparison`, too."""
+    from mmexp.dashboard.refresh import refresh
+
+    if asked.paths or asked.common_queries:
+        raise ConfigError(
+            "--project compares all runs of a project, those of each evaluation data by themselves. Leave out paths "
+            "and --common-queries, or give the folders of runs in its place."
+        )
+    found = refresh(asked.project, asked.reference, asked.metric, asked.part)
+    folder = asked.output or Path(FOLDER)
+    for data, comparison in found.comparisons.items():
+        print(data)
+        show(comparison, folder if len(found.comparisons) == 1 else folder / re.sub(r"\W+", "-", data))
+    for note in [*(f"{data}: {why}" for data, why in found.refused.items()), *found.notes]:
+        print(f"- {note}")
+    if not found.comparisons:
+        raise ConfigError(f"project {asked.project}: none of its runs has finished with scores to compare.")
+
+
+def show(found: Comparison, folder: Path) -> None:
+    """Print a comparison, and write it into `folder`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_files(found, folder)
@@ -41,7 +71,8 @@ def compare_and_write(asked: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     """What can be asked for."""
     made = argparse.ArgumentParser("python -m mmexp.compare", description=__doc__)
-    made.add_argument("paths", nargs="+", metavar="PATH", help="run folders, sweep folders, folders of such, or globs")
+    made.add_argument("paths", nargs="*", metavar="PATH", help="run folders, sweep folders, folders of such, or globs")
+    made.add_argument("--project", metavar="NAME", help="in place of paths: the runs of a project in Trackio")
     made.add_argument("--reference", metavar="RUN", help="a run's folder or name, or a setting's; default: the best")
     made.add_argument("--metric", help="of the per-query scores; default: the primary one, ndcg@10")
     made.add_argument("--part", help="one embedding size, direction or number of reranked documents; default: all")

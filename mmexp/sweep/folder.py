@@ -10,18 +10,19 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from mmexp.composition import TYPES, VALUES, thaw
+from mmexp.dashboard.refresh import refresh_after
 from mmexp.interruption import Preempted
 from mmexp.run_files import remove_if_only, write_whole
 from mmexp.schema import ConfigError
 from mmexp.slurm.jobs import Job, jobs_that_go_on
 from mmexp.sweep.lock import LOCK, FolderLock
-from mmexp.sweep.member import Member, MemberRun
+from mmexp.sweep.member import INDEX, Member, MemberRun, read_members
 from mmexp.sweep.names import identity, label, values
 from mmexp.sweep.table import print_failures, print_table
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from mmexp.composition import Composition
     from mmexp.experiment import Experiment
     from mmexp.launchers import Launcher
-
-INDEX = "sweep.json"
 
 
 @dataclass(frozen=True)
@@ -153,6 +152,8 @@ class SweepFolder:
         """Print the table of the members that were asked for. Exits with 1 where any has failed."""
         rows = [run.row() for run in self.asked.values()]
         print_table(self.path, rows)
+        if any(row["status"] == "finished" for row in rows):
+            refresh_after(run.run_dir for run in self.asked.values())
         if failed := [row for row in rows if row["error"] is not None]:
             print_failures(self.path, failed)
             sys.exit(1)
@@ -164,14 +165,6 @@ def unfinished(runs: Iterable[MemberRun]) -> tuple[list[MemberRun], list[Job]]:
     queued = jobs_that_go_on([*found])
     taken = {job.run_dir for job in queued}
     return [run for run_dir, run in found.items() if run_dir not in taken], queued
-
-
-def read_members(path: Path) -> list[Member]:
-    """The members that sweep.json lists."""
-    if not (path / INDEX).exists():
-        return []
-    rows = json.loads((path / INDEX).read_text())["members"]
-    return [Member(**{field.name: row[field.name] for field in fields(Member)}) for row in rows]
 
 
 def refuse_equal(asked: Sequence[Asked]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from mmexp.sweep.status import facts, read_result
 if TYPE_CHECKING:
     from mmexp.experiment import Experiment
     from mmexp.launchers import Launcher
+
+INDEX = "sweep.json"
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,14 @@ class MemberRun:
     def row(self) -> dict[str, Any]:
         """Its entry in sweep.json."""
         return {**dataclasses.asdict(self.member), **facts(self.result)}
+
+
+def read_members(path: Path) -> list[Member]:
+    """The members that sweep.json of a folder lists; none where there is none."""
+    if not (path / INDEX).exists():
+        return []
+    rows = json.loads((path / INDEX).read_text())["members"]
+    return [Member(**{field.name: row[field.name] for field in dataclasses.fields(Member)}) for row in rows]
 
 
 def change(frozen: Composition, **fields: Any) -> Composition:

@@ -10,13 +10,13 @@ import pytest
 
 from mmexp.__main__ import main
 from mmexp.composition import Composition, thaw
+from mmexp.dashboard.identity import identify
 from mmexp.interruption import Preempted
 from mmexp.launchers import Launcher
 from mmexp.launchers.slurm import Slurm
 from mmexp.schema import ConfigError
 from mmexp.slurm.jobs import Job
 from mmexp.sweep.folder import INDEX, Asked, SweepFolder
-from mmexp.trackio_view import identify
 from tests.test_run import experiment_of
 
 FINISHED = {

@@ -1,0 +1,52 @@
+"""`python -m mmexp.dashboard`: show the runs of a project in Trackio's dashboard, on this machine.
+
+It prints links to open, and ends with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from mmexp.__main__ import complain
+from mmexp.dashboard.server import serve, wait_for_the_end
+from mmexp.schema import ConfigError
+
+
+class Arguments(argparse.ArgumentParser):
+    """Refuses in one line, like all commands."""
+
+    def error(self, message: str) -> NoReturn:
+        complain(message)
+
+
+def port(word: str) -> int:
+    """From 1 to 65535."""
+    if word.isdecimal() and 0 < int(word) < 65536:
+        return int(word)
+    raise argparse.ArgumentTypeError(f"{word} is none. Use a number from 1 to 65535.")
+
+
+def arguments() -> argparse.Namespace:
+    parser = Arguments(prog="python -m mmexp.dashboard", description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "--project", default="mmexp", help="Trackio project, tracking.project of the runs (%(default)s)"
+    )
+    parser.add_argument("--port", type=port, help="the first that is free from 7860 on")
+    parser.add_argument("--host", default="127.0.0.1", help="address to serve on (%(default)s, this machine alone)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    asked = arguments()
+    try:
+        with serve(asked.project, asked.host, asked.port) as links:
+            for what, link in links.items():
+                print(f"{what + ':':<12}{link}", flush=True)
+            wait_for_the_end()
+    except ConfigError as error:
+        complain(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Bringing the `00-comparison` of a project up to date: on demand, and at the end of a sweep."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from mmexp.dashboard.identity import IDENTITY, read_identity
+
+if TYPE_CHECKING:
+    from mmexp.dashboard.by_data import ComparedByData
+
+log = logging.getLogger(__name__)
+
+
+def refresh(
+    project: str, reference: str | None = None, metric: str | None = None, part: str | None = None
+) -> ComparedByData:
+    """Compare the runs of a project, and show that. Arguments as of `compare`.
+
+    Raises `ConfigError` where Trackio has no such project, or the project no such reference.
+    """
+    from mmexp.compare.runs import find_runs
+    from mmexp.dashboard.by_data import compare_by_data
+    from mmexp.dashboard.comparison_run import replace
+    from mmexp.dashboard.contents import contents
+    from mmexp.dashboard.project import find_project
+
+    found = find_project(project)
+    compared = compare_by_data(find_runs(found.run_dirs), reference, metric, part)
+    compared.notes += found.notes
+    with TemporaryDirectory() as images:
+        replace(project, contents(compared, Path(images)))
+    return compared
+
+
+def refresh_after(run_dirs: Iterable[Path]) -> None:
+    """Refresh the projects that these runs are shown in. Whatever fails is a warning: the runs are what counts."""
+    projects = {read_identity(run_dir)["project"] for run_dir in run_dirs if (run_dir / IDENTITY).exists()}
+    for project in sorted(projects):
+        try:
+            refresh(project)
+        except Exception as error:
+            log.warning("the comparison of project %s in Trackio is not up to date (%s)", project, error)
+        else:
+            print(f"To see the comparison: python -m mmexp.dashboard --project {project}", flush=True)
