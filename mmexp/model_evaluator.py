@@ -91,6 +91,19 @@ class ModelEvaluator(BaseEvaluator, ABC, Generic[AReport]):
         self.seconds = time.perf_counter() - started
         return computed
 
+    @property
+    def throughput(self) -> dict[str, float] | None:
+        """Pages per second of the newest `compute`: all of its time counts, that of the queries too. None where it was
+        not computed but found, which says nothing of the model."""
+        if self.seconds is None or self.num_pages is None:
+            return None
+        return {"pages_per_second": self.num_pages / self.seconds}
+
+    @property
+    @abstractmethod
+    def num_pages(self) -> int | None:
+        """Documents that `compute` passes through the model. None where the report says how fast it was."""
+
     @abstractmethod
     def compute(self, model: Any) -> dict[str, torch.Tensor]:
         """Pass the evaluation data through the model."""

@@ -74,7 +74,8 @@ def run(composition: Composition) -> float:
             before = evaluator.evaluate(model, cache)
         leave(record, evaluator, before, "baseline" if trains else "final")
         if not trains:
-            return record.finish(baseline=before.before, final=before)
+            peak = None if evaluator.seconds is None else peak_memory_bytes()
+            return record.finish(before.before, before, evaluator.throughput, peak)
 
         # 4. Train
         record.note(trainable_parameters=tuning.apply(args, run_dir / "base"))

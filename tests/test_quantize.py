@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
+from mmexp.composition import freeze
+from mmexp.encode import Encoder
+from mmexp.metrics import Ranking
+from mmexp.quantize.__main__ import main
 from mmexp.quantize.indexes import Bfloat16Index, BinaryIndex, Float32Index, Int8Index
+from mmexp.quantize.recommendation import recommended
 from mmexp.quantize.search import Search, prepared
+from mmexp.quantize.settings import Measured, Setting, compared
+from tests.test_run import BARE, QUICK, SMALL, experiment_of, run_in
 
 NUM_DOCUMENTS, NUM_QUERIES = 60, 7
 IDS = [f"page-{37 * n % NUM_DOCUMENTS:02d}" for n in range(NUM_DOCUMENTS)]
@@ -108,3 +121,168 @@ def test_a_search_takes_time_that_is_measured_in_one_thread_of_torch():
     documents = torch.randn(50, 16, generator=torch.manual_seed(1))
     assert 0 < Search(BinaryIndex(documents), 2).seconds_per_query(documents[:3]) < 1
     assert torch.get_num_threads() == threads
+
+
+def row(bytes_per_document: int, losses: list[float], rescored: bool = False) -> Measured:
+    """A setting that loses so much on each of the queries."""
+    scores = 0.8 - np.array(losses)
+    ranking = Ranking(np.zeros((len(losses), 1), dtype=np.int64), np.zeros((len(losses), 1), dtype=np.float32))
+    return Measured(Setting(8 * bytes_per_document, "binary", rescored), bytes_per_document, 0.001, ranking, scores)
+
+
+FULL, BETTER = row(100, [0.0] * 40), row(50, [-0.1] * 40)
+A_LITTLE_WORSE = row(20, [0.001, 0.003] * 20)
+NOT_SHOWN = row(10, [0.3, -0.3] * 20)  # the same mean as the full one, and an interval that holds much worse ones
+WORSE = row(5, [0.05, 0.06] * 20)
+
+
+@pytest.mark.parametrize(
+    ("measured", "margin", "expected"),
+    [
+        ([FULL, BETTER, A_LITTLE_WORSE, NOT_SHOWN, WORSE], 0.01, A_LITTLE_WORSE),
+        ([FULL, BETTER, A_LITTLE_WORSE, NOT_SHOWN, WORSE], 0.1, WORSE),
+        ([FULL, BETTER, A_LITTLE_WORSE, NOT_SHOWN, WORSE], 0.001, BETTER),
+        ([FULL, NOT_SHOWN, WORSE], 0.01, FULL),
+        ([FULL, A_LITTLE_WORSE, row(20, [0.0005] * 40, rescored=True)], 0.01, None),  # equal bytes: the higher mean
+    ],
+)
+def test_the_smallest_that_is_shown_to_be_no_worse_is_recommended(measured, margin, expected):
+    found = recommended(compared(measured), margin).measured
+    assert found is (measured[-1] if expected is None else expected)
+
+
+def count_encodings(patched: pytest.MonkeyPatch) -> list[None]:
+    """A list that grows whenever data is encoded."""
+    calls: list[None] = []
+    encode = Encoder.encode
+    patched.setattr(Encoder, "encode", lambda *given: calls.append(None) or encode(*given))
+    return calls
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory, vdr_columns):
+    """A short run, quantised, then its model evaluated, and both quantised again; how often each of these encoded."""
+    folder = tmp_path_factory.mktemp("quantized")
+    data = shutil.copytree(vdr_columns, folder / "data")
+    common = ["+experiment=vdr_2b", "dims=none", f"data.path={data}", *QUICK]
+    sizes = ["dims.matryoshka_dims=[32,16,12]", "dims.truncate_dim=16"]
+    trained = run_in(folder, *common, "model=tiny_vlm", *SMALL, *BARE, *sizes)
+    run_dir = (folder / "run").rename(folder / "trained")
+    encodings = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("COLUMNS", "150")
+        calls = count_encodings(patched)
+        main([str(run_dir)])
+        encodings.append(len(calls))
+        first = read(run_dir)
+        evaluated = run_in(folder, *common, *BARE, "model=hub", f"model.checkpoint={run_dir}", "task=evaluate")
+        encodings.append(len(calls))
+        main([str(folder / "run"), "--dims", "8", "--margin", "0.5", "--rescore-multiplier", "1"])
+        encodings.append(len(calls))
+    return SimpleNamespace(
+        folder=folder, run_dir=run_dir, trained=trained, evaluated=evaluated, first=first, encodings=encodings
+    )
+
+
+def read(run_dir: Path) -> dict:
+    return json.loads((run_dir / "quantization" / "quantization.json").read_text())
+
+
+def settings_of(summary: dict) -> dict[tuple, dict]:
+    return {(entry["dim"], entry["precision"], entry["rescored"]): entry for entry in summary["settings"]}
+
+
+def test_the_full_embeddings_score_what_the_run_measured_at_every_size(quantized):
+    settings = settings_of(quantized.first)
+    assert {dim for dim, _, _ in settings} == {32, 16, 12}
+    assert len(settings) == 3 * 6
+    for dim in (32, 16, 12):
+        measured = quantized.trained["by_dim"][str(dim)]["final"]["ndcg@10"]
+        assert settings[dim, "float32", False]["ndcg@10"] == pytest.approx(measured, abs=1e-6)
+    full, *others = quantized.first["settings"]
+    assert (full["delta"], full["percent_of_full"], full["bytes_per_million_documents"]) == (0, 100, 128_000_000)
+    assert any(other["ndcg@10"] != full["ndcg@10"] for other in others)
+
+
+def test_what_was_encoded_once_is_found_by_every_later_call(quantized):
+    assert quantized.encodings == [1, 1, 1]
+    assert quantized.evaluated["throughput"] is None  # nothing was encoded, so nothing is said of the speed
+    # The model that was saved at 16 dimensions is one of 16.
+    assert quantized.evaluated["final"] == quantized.trained["by_dim"]["16"]["final"]
+    again = settings_of(read(quantized.folder / "run"))
+    assert {dim for dim, _, _ in again} == {16, 8}
+    assert again[16, "int8", False]["ndcg@10"] == settings_of(quantized.first)[16, "int8", False]["ndcg@10"]
+
+
+def test_the_files_say_the_same(quantized):
+    from pyarrow import parquet
+
+    folder = quantized.run_dir / "quantization"
+    rows = list(csv.DictReader((folder / "quantization.csv").read_text().splitlines()))
+    table = parquet.read_table(folder / "per_query.parquet").to_pylist()
+    assert len(table) == len(rows) * quantized.trained["num_queries"]
+    for of_csv, entry in zip(rows, quantized.first["settings"], strict=True):
+        assert of_csv == {name: str(value) for name, value in entry.items()}
+        key = ("dim", "precision", "rescored")
+        of_setting = [query for query in table if all(query[name] == entry[name] for name in key)]
+        assert np.mean([query["ndcg@10"] for query in of_setting]) == pytest.approx(entry["ndcg@10"])
+        assert all(len(query["top"]) == 10 for query in of_setting)
+    assert sum(row["recommended"] == "True" for row in rows) == 1
+    assert (folder / "quantization.png").stat().st_size > 10_000
+    assert "binary, rescored" in (folder / "quantization.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["RUN", "--dims", "64"], "--dims 64 is no size of embeddings that have 32 dimensions. Use 1 to 32."),
+        (["RUN", "--dims", "8;4"], "argument --dims: '8;4' is no list of sizes such as 1024,256."),
+        (["RUN", "--margin", "1%"], "argument --margin: '1%' is no part of NDCG@10, such as 0.01."),
+        (["RUN", "--rescore-multiplier", "0"], "argument --rescore-multiplier: '0' is no count, such as 4."),
+        ([], "the following arguments are required: RUN_DIR."),
+        (["RUN/model"], "model is no run folder"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(quantized, capsys, arguments, message):
+    refused(capsys, [word.replace("RUN", str(quantized.run_dir)) for word in arguments], message)
+
+
+def refused(capsys, arguments: list[str], message: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("mmexp: ")
+    assert message in said
+
+
+def test_a_run_whose_model_or_data_is_gone_is_refused(quantized, capsys):
+    run_dir, data = quantized.run_dir, quantized.folder / "data"
+    result = json.loads((run_dir / "result.json").read_text())
+    (run_dir / "result.json").write_text(json.dumps({**result, "data_fingerprint": "of before"}))
+    refused(capsys, [str(run_dir)], "has changed since: its fingerprint was of before")
+    (run_dir / "result.json").write_text(json.dumps({**result, "status": "preempted"}))
+    refused(capsys, [str(run_dir)], f"its status is preempted. Finish it with: python -m mmexp.resume {run_dir}")
+    (run_dir / "result.json").write_text(json.dumps(result))
+    data.rename(quantized.folder / "moved")
+    refused(capsys, [str(run_dir)], f"data.path={data}")
+    (quantized.folder / "moved").rename(data)
+    (run_dir / "model").rename(run_dir / "moved")
+    refused(capsys, [str(run_dir)], "has no model/ any more")
+    (run_dir / "moved").rename(run_dir / "model")
+
+
+@pytest.mark.parametrize(
+    ("experiment", "message"),
+    [
+        ("reranker_tiny", "the run of a reranker, which has no embeddings"),
+        ("two_stage_tiny", "Give the run of its first stage"),
+        ("multivector_tiny", "embedder_arch.pool_factor=4"),
+    ],
+)
+def test_models_without_one_embedding_are_refused_whatever_the_run_came_to(experiment, message, tmp_path, capsys):
+    overrides = [f"+experiment={experiment}", "tracking=none", "model=hub", "model.checkpoint=x"]
+    if experiment == "two_stage_tiny":
+        overrides.append("two_stage.reranker.checkpoint=y")
+    freeze(experiment_of(tmp_path, *overrides), tmp_path, overrides)
+    refused(capsys, [str(tmp_path)], message)

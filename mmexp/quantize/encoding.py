@@ -69,7 +69,8 @@ def encode(composition: Composition, result: dict[str, Any]) -> Encoded:
     check_same_data(composition.run_dir, result["data_fingerprint"], fingerprint)
     kind = kind_of(experiment)
     model = kind.build_model()
-    model.truncate_dim = None  # sizes are cut here
+    if composition.experiment.task is Task.train:
+        model.truncate_dim = None  # the size that it was saved with is one of those that the run was evaluated at
     if model.similarity_fn_name not in INNER_PRODUCTS:
         raise ConfigError(
             f"the model of {composition.run_dir} compares embeddings by {model.similarity_fn_name} distance, and int8 "
