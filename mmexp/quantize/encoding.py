@@ -20,7 +20,7 @@ from mmexp.kinds import kind_of
 from mmexp.model_evaluator import no_phase
 from mmexp.models.facts import model_facts, weights_checksum
 from mmexp.models.hub import HubModel
-from mmexp.output_cache import OutputCache
+from mmexp.output_cache import cache_of
 from mmexp.schema import ConfigError
 from mmexp.workers import batch_bytes, default_workers, fork_workers
 
@@ -79,8 +79,7 @@ def encode(composition: Composition, result: dict[str, Any]) -> Encoded:
         )
     evaluator = kind.build_evaluator(data.evaluation, model_facts(model), encoder_of(experiment), no_phase)
     assert isinstance(evaluator, Evaluator)
-    cache = OutputCache(Path(experiment.output_root) / ".cache", fingerprint)
-    found = evaluator.found_or_computed(model, weights_checksum(model), cache)
+    found = evaluator.found_or_computed(model, weights_checksum(model), cache_of(experiment, fingerprint))
     split = evaluator.split
     return Encoded(
         queries=found["queries"],

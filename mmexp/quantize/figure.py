@@ -28,8 +28,8 @@ def draw(rows: Sequence[Row], recommended: Row, margin: float, folder: Path) -> 
     for key, (label, color, marker, dashes) in STYLES.items():
         line = [row for row in rows if (row.setting.precision, row.setting.rescored) == key]
         sizes, means = [r.measured.bytes_per_document for r in line], [r.estimate.mean for r in line]
-        errors = [[m - r.estimate.low for r, m in zip(line, means, strict=True)]]
-        errors += [[r.estimate.high - m for r, m in zip(line, means, strict=True)]]
+        errors = [[max(0, r.estimate.mean - r.estimate.low) for r in line]]
+        errors += [[max(0, r.estimate.high - r.estimate.mean) for r in line]]
         axes.errorbar(
             sizes, means, yerr=errors, label=label, color=color, marker=marker, linestyle=dashes, capsize=3, alpha=0.9
         )
