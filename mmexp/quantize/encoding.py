@@ -64,7 +64,7 @@ def encode(composition: Composition, result: dict[str, Any]) -> Encoded:
     enter(composition.working_directory)
     fork_workers()
     set_seed(experiment.seed)
-    data = experiment.data.build(experiment.seed, for_training=False)
+    data = experiment.data.build(for_training=False)
     fingerprint = data.fingerprint()
     check_same_data(composition.run_dir, result["data_fingerprint"], fingerprint)
     kind = kind_of(experiment)
