@@ -25,6 +25,9 @@ from mmexp.schema import ConfigError
 from mmexp.workers import batch_bytes, default_workers, fork_workers
 
 if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from mmexp.kinds import Kind
     from mmexp.models import Model
 
 log = logging.getLogger(__name__)
@@ -68,15 +71,7 @@ def encode(composition: Composition, result: dict[str, Any]) -> Encoded:
     fingerprint = data.fingerprint()
     check_same_data(composition.run_dir, result["data_fingerprint"], fingerprint)
     kind = kind_of(experiment)
-    model = kind.build_model()
-    if composition.experiment.task is Task.train:
-        model.truncate_dim = None  # the size that it was saved with is one of those that the run was evaluated at
-    if model.similarity_fn_name not in INNER_PRODUCTS:
-        raise ConfigError(
-            f"the model of {composition.run_dir} compares embeddings by {model.similarity_fn_name} distance, and int8 "
-            "and binary codes are compared by inner products. Give a run whose model compares by "
-            f"{' or '.join(INNER_PRODUCTS)}."
-        )
+    model = loaded(kind, composition)
     evaluator = kind.build_evaluator(data.evaluation, model_facts(model), encoder_of(experiment), no_phase)
     assert isinstance(evaluator, Evaluator)
     found = evaluator.found_or_computed(model, weights_checksum(model), cache_of(experiment, fingerprint))
@@ -103,6 +98,20 @@ def with_its_model(composition: Composition) -> Experiment:
             "or run the experiment again."
         )
     return dataclasses.replace(experiment, task=Task.evaluate, model=saved_model(experiment.model, folder))
+
+
+def loaded(kind: Kind, composition: Composition) -> SentenceTransformer:
+    """The model, at its full size. Raises `ConfigError` where its embeddings are compared by no product."""
+    model = kind.build_model()
+    if composition.experiment.task is Task.train:
+        model.truncate_dim = None  # the size that it was saved with is one of those that the run was evaluated at
+    if model.similarity_fn_name not in INNER_PRODUCTS:
+        raise ConfigError(
+            f"the model of {composition.run_dir} compares embeddings by {model.similarity_fn_name} distance, and int8 "
+            "and binary codes are compared by inner products. Give a run whose model compares by "
+            f"{' or '.join(INNER_PRODUCTS)}."
+        )
+    return model
 
 
 def saved_model(trained: Model, folder: Path) -> Model:
