@@ -16,10 +16,12 @@ from mmexp.composition import freeze
 from mmexp.encode import Encoder
 from mmexp.metrics import Ranking
 from mmexp.quantize.__main__ import main
+from mmexp.quantize.encoding import encoder_of, loaded
 from mmexp.quantize.indexes import Bfloat16Index, BinaryIndex, Float32Index, Int8Index
 from mmexp.quantize.recommendation import recommended
 from mmexp.quantize.search import Search, prepared
 from mmexp.quantize.settings import Measured, Setting, compared
+from mmexp.schema import ConfigError
 from tests.test_run import BARE, QUICK, SMALL, experiment_of, run_in
 
 NUM_DOCUMENTS, NUM_QUERIES = 60, 7
@@ -286,3 +288,17 @@ def test_models_without_one_embedding_are_refused_whatever_the_run_came_to(exper
         overrides.append("two_stage.reranker.checkpoint=y")
     freeze(experiment_of(tmp_path, *overrides), tmp_path, overrides)
     refused(capsys, [str(tmp_path)], message)
+
+
+def test_a_model_that_compares_by_distance_is_refused_with_those_that_can_be(tmp_path):
+    composition = freeze(experiment_of(tmp_path, "+experiment=vdr_tiny"), tmp_path, [])
+    kind = SimpleNamespace(build_model=lambda: SimpleNamespace(similarity_fn_name="euclidean"))
+    with pytest.raises(ConfigError, match=r"by euclidean distance.* whose model compares by cosine or dot"):
+        loaded(kind, composition)
+
+
+def test_a_run_of_a_gpu_is_encoded_without_one_and_the_log_says_so(tmp_path, monkeypatch, caplog):
+    experiment = experiment_of(tmp_path, "+experiment=vdr_2b", "tracking.grid=USA")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    assert encoder_of(experiment).bf16_autocast is False
+    assert "trainer.bf16=true, which needs a GPU" in caplog.text
