@@ -17,9 +17,11 @@ from mmexp.quantize.encoding import Encoded
 from mmexp.quantize.recommendation import is_non_inferior, recommended
 from mmexp.quantize.settings import Row
 from mmexp.run_files import finite, write_whole
+from mmexp.terminal import readable
 
 FOLDER = "quantization"
 MILLION = 1_000_000
+NUM_COLUMNS = 114  # of the table in a terminal
 
 
 @dataclass
@@ -111,31 +113,43 @@ class Quantization:
 
     def print(self) -> None:
         """Print the table, and what it recommends."""
+        from rich import box
         from rich.console import Console
-        from rich.table import Table
+        from rich.table import Column, Table
 
-        quality = [PRIMARY_METRIC, "95% interval", "% of full", "difference, low end"]
-        cost = ["bytes per page", "GB per million pages", "ms per query"]
+        quality = [PRIMARY_METRIC, "95% interval", "% of full", "delta, low end"]
+        cost = ["bytes per page", "GB per million", "ms per query"]
         title = f"{self.run_dir}: embedding size and precision"
-        table = Table("dimensions", "precision", *quality, *cost, "no worse", title=title)
+        table = Table(
+            "dim",
+            Column("precision", no_wrap=True),
+            *quality,
+            *cost,
+            "no worse",
+            title=title,
+            box=box.HORIZONTALS,
+            padding=0,
+        )
         for row in self.rows:
             table.add_row(*self._cells(row), style="bold" if row is self.recommended else "")
-        Console().print(table)
+        console = Console()
+        console.width = max(console.width, NUM_COLUMNS)  # where a terminal is narrower, it breaks lines, not numbers
+        console.print(table)
         print(self.words())
 
     def _cells(self, row: Row) -> list[str]:
         estimate, to_full, measured = row.estimate, row.to_full, row.measured
         return [
             str(row.setting.dim),
-            row.setting.precision + (" + rescoring" if row.setting.rescored else ""),
+            row.setting.precision + (", rescored" if row.setting.rescored else ""),
             f"{estimate.mean:.4f}",
-            f"{estimate.low:.4f} to {estimate.high:.4f}",
+            f"{estimate.low:.3f}-{estimate.high:.3f}",
             "-" if row.percent_of_full is None else f"{row.percent_of_full:.1f}",
             f"{to_full.low:+.4f}",
             f"{measured.bytes_per_document:,}",
             f"{measured.bytes_per_document * MILLION / 1e9:.4g}",
-            f"{1000 * measured.seconds_per_query:.3g}",
-            "yes" if is_non_inferior(row, self.margin) else "not shown",
+            readable(1000 * measured.seconds_per_query),
+            "shown" if is_non_inferior(row, self.margin) else "-",
         ]
 
     def words(self) -> str:
