@@ -33,13 +33,19 @@ def quantize(run_dir: Path, dims: list[int] | None, margin: float, rescore_multi
     from mmexp.quantize.figure import draw
     from mmexp.quantize.report import Quantization
     from mmexp.quantize.settings import compared, measure
+    from mmexp.quantize.table import print_table
 
     encoded = encode(composition, result)
     sizes = chosen(dims, encoded.dims)
     rows = compared(measure(encoded, sizes, rescore_multiplier))
     found = Quantization(composition.run_dir, result["data_fingerprint"], encoded, rows, margin, rescore_multiplier)
-    draw(rows, found.recommended, margin, found.write())
-    found.print()
+    try:
+        draw(rows, found.recommended, margin, found.write())
+    except OSError as error:
+        raise ConfigError(
+            f"{run_dir} cannot be written to: {error}. Copy it to where you can, and give that."
+        ) from error
+    print_table(found)
 
 
 def chosen(dims: list[int] | None, evaluated: list[int]) -> list[int]:

@@ -1,4 +1,4 @@
-"""What a quantisation leaves in RUN_DIR/quantization/, and prints."""
+"""What a quantisation leaves in RUN_DIR/quantization/."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ from mmexp.quantize.encoding import Encoded
 from mmexp.quantize.recommendation import is_non_inferior, recommended
 from mmexp.quantize.settings import Row
 from mmexp.run_files import finite, write_whole
-from mmexp.terminal import readable
 
 FOLDER = "quantization"
 MILLION = 1_000_000
-NUM_COLUMNS = 114  # of the table in a terminal
 
 
 @dataclass
@@ -110,61 +108,3 @@ class Quantization:
             for name, values in of_setting.items():
                 columns.setdefault(name, []).extend(values)
         parquet.write_table(pa.table(columns), file)
-
-    def print(self) -> None:
-        """Print the table, and what it recommends."""
-        from rich import box
-        from rich.console import Console
-        from rich.table import Column, Table
-
-        quality = [PRIMARY_METRIC, "95% interval", "% of full", "delta, low end"]
-        cost = ["bytes per page", "GB per million", "ms per query"]
-        title = f"{self.run_dir}: embedding size and precision"
-        table = Table(
-            "dim",
-            Column("precision", no_wrap=True),
-            *quality,
-            *cost,
-            "no worse",
-            title=title,
-            box=box.HORIZONTALS,
-            padding=0,
-        )
-        for row in self.rows:
-            table.add_row(*self._cells(row), style="bold" if row is self.recommended else "")
-        console = Console()
-        console.width = max(console.width, NUM_COLUMNS)  # where a terminal is narrower, it breaks lines, not numbers
-        console.print(table)
-        print(self.words())
-
-    def _cells(self, row: Row) -> list[str]:
-        estimate, to_full, measured = row.estimate, row.to_full, row.measured
-        return [
-            str(row.setting.dim),
-            row.setting.precision + (", rescored" if row.setting.rescored else ""),
-            f"{estimate.mean:.4f}",
-            f"{estimate.low:.3f}-{estimate.high:.3f}",
-            "-" if row.percent_of_full is None else f"{row.percent_of_full:.1f}",
-            f"{to_full.low:+.4f}",
-            f"{measured.bytes_per_document:,}",
-            f"{measured.bytes_per_document * MILLION / 1e9:.4g}",
-            readable(1000 * measured.seconds_per_query),
-            "shown" if is_non_inferior(row, self.margin) else "-",
-        ]
-
-    def words(self) -> str:
-        """What is recommended, and how the numbers are to be read."""
-        best, full = self.recommended, self.rows[0]
-        if best is full:
-            found = f"Recommended: {full.setting}. No smaller index is shown to be no worse by more than {self.margin}"
-        else:
-            saved = full.measured.bytes_per_document / best.measured.bytes_per_document
-            found = (
-                f"Recommended: {best.setting}, {best.measured.bytes_per_document:,} bytes per page ({saved:.3g} times "
-                f"smaller), the smallest that is shown to be no worse than the full ones by more than {self.margin}"
-            )
-        return (
-            f"{found} (the 95% interval of its difference, query by query, lies above -{self.margin}; each setting is "
-            f"tested by itself). Search: exact, one thread, {len(self.encoded.document_ids):,} pages; rescoring of the "
-            f"best {10 * self.rescore_multiplier}."
-        )
