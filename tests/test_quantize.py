@@ -132,7 +132,7 @@ def row(bytes_per_document: int, losses: list[float], rescored: bool = False) ->
     return Measured(Setting(8 * bytes_per_document, "binary", rescored), bytes_per_document, 0.001, ranking, scores)
 
 
-FULL, BETTER = row(100, [0.0] * 40), row(50, [-0.1] * 40)
+FULL, EQUAL, BETTER = row(100, [0.0] * 40), row(60, [0.0] * 40), row(50, [-0.1, -0.2] * 20)
 A_LITTLE_WORSE = row(20, [0.001, 0.003] * 20)
 NOT_SHOWN = row(10, [0.3, -0.3] * 20)  # the same mean as the full one, and an interval that holds much worse ones
 WORSE = row(5, [0.05, 0.06] * 20)
@@ -145,7 +145,8 @@ WORSE = row(5, [0.05, 0.06] * 20)
         ([FULL, BETTER, A_LITTLE_WORSE, NOT_SHOWN, WORSE], 0.1, WORSE),
         ([FULL, BETTER, A_LITTLE_WORSE, NOT_SHOWN, WORSE], 0.001, BETTER),
         ([FULL, NOT_SHOWN, WORSE], 0.01, FULL),
-        ([FULL, A_LITTLE_WORSE, row(20, [0.0005] * 40, rescored=True)], 0.01, None),  # equal bytes: the higher mean
+        ([FULL, EQUAL, WORSE], 0.01, EQUAL),
+        ([FULL, A_LITTLE_WORSE, row(20, [0.0, 0.001] * 20, rescored=True)], 0.01, None),  # of equals, the higher mean
     ],
 )
 def test_the_smallest_that_is_shown_to_be_no_worse_is_recommended(measured, margin, expected):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmexp.metrics import PRIMARY_METRIC
-from mmexp.quantize.recommendation import is_non_inferior
+from mmexp.quantize.recommendation import is_equal, is_non_inferior
 from mmexp.quantize.report import Quantization
 from mmexp.quantize.search import TOP_K
 from mmexp.quantize.settings import Row
@@ -44,8 +44,14 @@ def _cells(row: Row, margin: float) -> list[str]:
         f"{measured.bytes_per_document:,}",
         readable(measured.bytes_per_document / 1000),
         readable(1000 * measured.seconds_per_query),
-        "shown" if is_non_inferior(row, margin) else "-",
+        _verdict(row, margin),
     ]
+
+
+def _verdict(row: Row, margin: float) -> str:
+    if is_equal(row):
+        return "equal"
+    return "shown" if is_non_inferior(row, margin) else "-"
 
 
 def words(found: Quantization) -> str:
