@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmexp.compare.statistics import Difference
 from mmexp.quantize.settings import Row
 
 
@@ -14,12 +15,12 @@ def is_non_inferior(row: Row, margin: float) -> bool:
     to be worse: few queries, which show little, make it fail. A setting that scores as the full one does on every query
     passes, though the interval of such a difference allows for queries that were not seen.
     """
-    return is_equal(row) or bool(row.to_full.low > -margin)
+    return row.to_full is None or is_equal(row.to_full) or bool(row.to_full.low > -margin)
 
 
-def is_equal(row: Row) -> bool:
-    """Whether it scores as the full setting does, query by query."""
-    return row.to_full.wins == row.to_full.losses == 0
+def is_equal(difference: Difference) -> bool:
+    """Whether both score the same, query by query."""
+    return difference.wins == difference.losses == 0
 
 
 def recommended(rows: Sequence[Row], margin: float) -> Row:

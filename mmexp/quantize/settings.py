@@ -50,7 +50,9 @@ class Row:
 
     measured: Measured
     estimate: Estimate
-    to_full: Difference
+    to_full: Difference | None
+    """Paired by query. None for the full setting itself."""
+
     percent_of_full: float | None
     """None where the full embeddings find nothing."""
 
@@ -84,7 +86,7 @@ def compared(measured: Sequence[Measured]) -> list[Row]:
     """Every setting with its interval, and its paired difference to the first, which is the full one."""
     samples = [one.scores[np.newaxis] for one in measured]  # of one seed
     means = estimates(samples)
-    to_full = differences(samples, [samples[0]] * len(samples))
+    to_full = [None, *differences(samples[1:], [samples[0]] * len(samples[1:]))]
     full = means[0].mean
     return [
         Row(one, estimate, difference, 100 * estimate.mean / full if full else None)

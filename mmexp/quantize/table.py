@@ -40,7 +40,7 @@ def _cells(row: Row, margin: float) -> list[str]:
         f"{estimate.mean:.4f}",
         f"{estimate.low:.3f}-{estimate.high:.3f}",
         "-" if row.percent_of_full is None else f"{row.percent_of_full:.1f}",
-        f"{row.to_full.low:+.4f}",
+        "-" if row.to_full is None else f"{row.to_full.low:+.4f}",
         f"{measured.bytes_per_document:,}",
         readable(measured.bytes_per_document / 1000),
         readable(1000 * measured.seconds_per_query),
@@ -49,7 +49,9 @@ def _cells(row: Row, margin: float) -> list[str]:
 
 
 def _verdict(row: Row, margin: float) -> str:
-    if is_equal(row):
+    if row.to_full is None:
+        return "full"
+    if is_equal(row.to_full):
         return "equal"
     return "shown" if is_non_inferior(row, margin) else "-"
 
