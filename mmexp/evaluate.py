@@ -85,6 +85,10 @@ class Evaluator(ModelEvaluator[DimReport]):
             "documents": Side("document", self.split.documents, self.corpus, self.document_batch_size),
         }
 
+    @property
+    def num_pages(self) -> int:
+        return len(self.corpus)
+
     def compute(self, model: BaseModel) -> dict[str, torch.Tensor]:
         return self.encode(model, "queries", "documents")
 

@@ -59,7 +59,8 @@ class Evaluation:
 
     reuse_baseline: bool = True
     """Keep the embeddings of an untrained model under output_root/.cache, and find them again for the same weights,
-    inputs and library versions: the members of a sweep share one baseline."""
+    inputs and library versions: the members of a sweep share one baseline. mmexp.quantize keeps those of a trained one
+    too."""
 
 
 @dataclass

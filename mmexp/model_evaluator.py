@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -51,6 +52,8 @@ class ModelEvaluator(BaseEvaluator, ABC, Generic[AReport]):
         self.phase = phase
         self._last: tuple[str, AReport] | None = None
         self._measured: AReport | None = None
+        self.seconds: float | None = None
+        """What the newest `compute` took. None: its outputs were found in a cache, or nothing was computed yet."""
 
     def measure(self, model: Any) -> AReport:
         """Evaluate in training, on all ranks. The next call, which may be on rank 0 alone, reports it."""
@@ -70,15 +73,36 @@ class ModelEvaluator(BaseEvaluator, ABC, Generic[AReport]):
         """Compute what the metrics need, or find it for these very weights again, and report."""
         checksum = weights_checksum(model)
         if self._last is None or self._last[0] != checksum:
-            self._last = checksum, self.report(model, self._found_or_computed(model, checksum, cache))
+            self._last = checksum, self.report(model, self.found_or_computed(model, checksum, cache))
         return self._last[1]
 
-    def _found_or_computed(self, model: Any, checksum: str, cache: OutputCache | None) -> dict[str, torch.Tensor]:
+    def found_or_computed(self, model: Any, checksum: str, cache: OutputCache | None) -> dict[str, torch.Tensor]:
+        """What `compute` gives, or gave for this `weights_checksum`. Notes how long it took, where it was not found."""
+        self.seconds = None
         if cache is None:
-            return self.compute(model)
+            return self._timed(model)
         key = cache.key(model, checksum, self.encoder, **self.key_parts(model))
         what = f"the {self.outputs} of this model and data"
-        return cache.find_or_compute(key, lambda: self.compute(model), what)
+        return cache.find_or_compute(key, lambda: self._timed(model), what)
+
+    def _timed(self, model: Any) -> dict[str, torch.Tensor]:
+        started = time.perf_counter()
+        computed = self.compute(model)
+        self.seconds = time.perf_counter() - started
+        return computed
+
+    @property
+    def throughput(self) -> dict[str, float] | None:
+        """Pages per second of the newest `compute`: all of its time counts, that of the queries too. None where it was
+        not computed but found, which says nothing of the model."""
+        if self.seconds is None or self.num_pages is None:
+            return None
+        return {"pages_per_second": self.num_pages / self.seconds}
+
+    @property
+    @abstractmethod
+    def num_pages(self) -> int | None:
+        """Documents that `compute` passes through the model. None where the report says how fast it was."""
 
     @abstractmethod
     def compute(self, model: Any) -> dict[str, torch.Tensor]:

@@ -97,6 +97,11 @@ class RerankingEvaluator(ModelEvaluator[DirectionReport]):
             "activation": str(model.activation_fn),
         }
 
+    @property
+    def num_pages(self) -> int:
+        """One of each pair."""
+        return sum(len(candidates.documents) for drawn in self.candidates.values() for candidates in drawn)
+
     def compute(self, model: CrossEncoder) -> dict[str, torch.Tensor]:
         """The scores of every pair, by direction, as `CrossEncoder.predict` gives them: float32 (pairs,)."""
         return {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import set_seed
@@ -18,7 +17,7 @@ from mmexp.figures import plot
 from mmexp.fit import fit
 from mmexp.kinds import kind_of
 from mmexp.models.facts import check_modalities, model_facts
-from mmexp.output_cache import OutputCache
+from mmexp.output_cache import cache_of
 from mmexp.record import Record
 from mmexp.save import peak_memory_bytes, save_model
 from mmexp.tuning import Tuning
@@ -67,16 +66,12 @@ def run(composition: Composition) -> float:
         )
 
         # 3. Baseline: the model as it is
-        cache = (
-            OutputCache(Path(experiment.output_root) / ".cache", fingerprint)
-            if experiment.evaluation.reuse_baseline
-            else None
-        )
         with record.phase("baseline"):
-            before = evaluator.evaluate(model, cache)
+            before = evaluator.evaluate(model, cache_of(experiment, fingerprint))
         leave(record, evaluator, before, "baseline" if trains else "final")
         if not trains:
-            return record.finish(baseline=before.before, final=before)
+            peak = None if evaluator.seconds is None else peak_memory_bytes()
+            return record.finish(before.before, before, evaluator.throughput, peak)
 
         # 4. Train
         record.note(trainable_parameters=tuning.apply(args, run_dir / "base"))

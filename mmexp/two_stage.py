@@ -87,6 +87,10 @@ class TwoStageEvaluator(ModelEvaluator[TopKReport]):
             "depth": self.depth,
         }
 
+    @property
+    def num_pages(self) -> None:
+        return None
+
     def compute(self, model: SentenceTransformer) -> dict[str, torch.Tensor]:
         """`queries` and `documents` as the retriever's, `scores` (queries, depth) of its best documents, and `seconds`
         (2,) that finding and scoring them took."""
