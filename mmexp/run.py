@@ -42,7 +42,7 @@ def run(composition: Composition) -> float:
         args = training_arguments(experiment, kind, run_dir)
         set_seed(experiment.seed)
         trains = experiment.task is Task.train
-        data = experiment.data.build(experiment.seed, for_training=trains)
+        data = kind.build_data(for_training=trains)
         examples = kind.examples(data.train) if trains else {}
         check_batch_size(args, examples)
         kind.check()
@@ -62,6 +62,7 @@ def run(composition: Composition) -> float:
             num_queries=len(evaluator.queries),
             num_documents=len(evaluator.corpus),
             skipped_pages=data.skipped_pages,
+            **data.facts,
         )
 
         # 3. Baseline: the model as it is

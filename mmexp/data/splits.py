@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from mmexp.data.cells import BadPage, Cells, first_of_each
 from mmexp.schema import ConfigError
@@ -71,6 +72,9 @@ class RetrievalData:
 
     skipped_pages: list[str] = field(default_factory=list)
     """Ids of pages that could not be decoded and were left out."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    """More that result.json says of the data."""
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change when any query, page or relevance of the evaluation changes."""
