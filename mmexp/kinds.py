@@ -77,7 +77,7 @@ class Kind(ABC):
 
     def build_data(self, for_training: bool) -> RetrievalData:
         """What the model is trained and measured on. Raises `ConfigError` where it cannot be had."""
-        return self.experiment.data.build(self.experiment.seed, for_training)
+        return self.experiment.data.build(for_training)
 
     @abstractmethod
     def build_model(self) -> Any:

@@ -62,6 +62,8 @@ def run(composition: Composition) -> float:
             num_queries=len(evaluator.queries),
             num_documents=len(evaluator.corpus),
             skipped_pages=data.skipped_pages,
+            num_processes=ranks.world_size(),
+            num_gpus=ranks.world_size() * args.n_gpu,
             **data.facts,
         )
 

@@ -67,6 +67,11 @@ class BenchmarkSplit(Split):
     tasks: list[TaskSplit]
 
     @property
+    def samples(self) -> list[Row]:
+        """The first row of every task."""
+        return [self.rows[sum(len(before.rows) for before in self.tasks[:n])] for n in range(len(self.tasks))]
+
+    @property
     def corpus(self) -> list[int]:
         starts = self.starts([task.documents for task in self.tasks])
         return [start + document for start, task in zip(starts, self.tasks, strict=True) for document in task.corpus]

@@ -48,6 +48,11 @@ class Split:
         return relevant
 
     @property
+    def samples(self) -> list[Row]:
+        """A row of each sort that there is: what a model takes of them, it takes of all."""
+        return self.rows[:1]
+
+    @property
     def asked(self) -> list[int]:
         """The queries that the rows name, each once, in the order of the rows."""
         return list(dict.fromkeys(row.query for row in self.rows))

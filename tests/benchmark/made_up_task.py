@@ -24,7 +24,7 @@ class MadeUpPageRetrieval(AbsTaskRetrieval):
     )
 
     def load_data(self, **_):
-        split = MadeUpPages(**PAGES).build(SEED, for_training=False).evaluation
+        split = MadeUpPages(**PAGES, seed=SEED).build(for_training=False).evaluation
         ids = [split.documents.ids[document] for document in split.corpus]
         pages = [{"bytes": bytes(split.documents.encoded(document)), "path": None} for document in split.corpus]
         features = datasets.Features({"id": datasets.Value("string"), "image": datasets.Image()})

@@ -65,7 +65,7 @@ def measured(request, checkpoints, tmp_path_factory) -> dict:
         )
         on_benchmark = run_in(folder / "benchmark", *BENCHMARK, *common)
     pages = [f"data.{key}={value}" for key, value in PAGES.items()]
-    own = run_in(folder / "own", *common, "task=evaluate", "data=made_up_pages", *pages, f"seed={SEED}")
+    own = run_in(folder / "own", *common, "task=evaluate", "data=made_up_pages", *pages, f"data.seed={SEED}")
     return {
         "arch": request.param,
         "run": folder / "benchmark" / "run",
