@@ -1,24 +1,25 @@
 """The comparison: settings ranked, each with its interval, its gain, its difference to a reference, and its cost.
 
-For those who build on it:
-- `Scores` has raw `values` and `weights`; statistics take `scores.weighted`. `Scores.query_ids` is a tuple.
-- `Difference` has also wins, ties and losses; `words` is a property.
-- `statistics.estimates` and `differences` take many samples (seeds, queries) at once: one resampling serves them all.
-- `Comparison.scores(setting, stage, part, metric)` gives such a sample on the queries that are compared.
-- Without a named reference it is the best setting, so the family that is corrected for is all pairs of settings.
+For those who build on it: `Comparison.scores` gives the scores of a setting on the queries that are compared, at any
+stage, part and metric; `statistics.estimates` and `differences` take many of those at once, as one resampling serves
+them all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from mmexp.compare.cost import Cost
+from mmexp.compare.alignment import queries_of_all
+from mmexp.compare.cost import Cost, cost_of
+from mmexp.compare.notes import notes_on
 from mmexp.compare.runs import Run
-from mmexp.compare.settings import Scalar, Setting
-from mmexp.compare.statistics import Difference, Estimate
+from mmexp.compare.settings import Scalar, Setting, axes, settings_of
+from mmexp.compare.statistics import Difference, Estimate, differences, estimates
+from mmexp.schema import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Comparison:
 
         `part` and `metric` are by default those of the comparison.
         """
-        raise NotImplementedError
+        return scores_on(self.query_ids, setting, stage, part or self.part, metric or self.metric)
 
 
 def compare(
@@ -91,4 +92,97 @@ def compare(
 
     Raises `ConfigError` where nothing is finished, or what is cannot be compared.
     """
-    raise NotImplementedError
+    finished = [run for run in runs if run.status == "finished" and run.error is None]
+    if not finished:
+        raise ConfigError(f"none of {len(runs)} runs has finished with scores to compare: {_statuses(runs)}.")
+    metric = metric or finished[0].primary_metric
+    measured = [run for run in finished if run.scores("final", part, metric) is not None]
+    if not measured:
+        known = ", ".join(dict.fromkeys(name for run in finished for name in run.parts))
+        raise ConfigError(f"no run was measured at --part {part}. There is: {known}.")
+    query_ids = queries_of_all(measured, part, metric, on_common_queries)
+    rows = _ranked(_rows(settings_of(measured), query_ids, part, metric))
+    chosen = rows[0] if reference is None else find_reference(rows, reference)
+    rows = _against(rows, chosen, query_ids, part, metric, chosen_by_result=reference is None)
+    found = Comparison(
+        metric=metric,
+        part=part,
+        rows=rows,
+        reference=next(row for row in rows if row.setting is chosen.setting),
+        unfinished=[run for run in runs if run not in finished] + [_unmeasured(r, part) for r in finished if r not in measured],
+        query_ids=query_ids,
+        axes=axes([row.setting for row in rows]),
+        notes=[],
+    )
+    return replace(found, notes=notes_on(found, measured, chosen_by_result=reference is None))
+
+
+def scores_on(
+    query_ids: tuple[str, ...], setting: Setting, stage: str, part: str | None, metric: str
+) -> np.ndarray | None:
+    """The weighted scores of a setting on these queries: (seeds, queries); None where any is missing."""
+    found = [run.scores(stage, part, metric) for run in setting.runs]
+    chosen = [scores and scores.on(query_ids) for scores in found]
+    weighted = [scores.weighted for scores in chosen if scores is not None]
+    return np.stack(weighted) if len(weighted) == len(chosen) else None
+
+
+def _rows(settings: list[Setting], query_ids: tuple[str, ...], part: str | None, metric: str) -> list[Row]:
+    finals, baselines = (
+        [scores_on(query_ids, setting, stage, part, metric) for setting in settings] for stage in ("final", "baseline")
+    )
+    paired = [(final, before) for final, before in zip(finals, baselines, strict=True) if before is not None]
+    of_finals = estimates([final for final in finals if final is not None])
+    of_baselines = iter(estimates([before for _, before in paired]))
+    gains = iter(differences([final for final, _ in paired if final is not None], [before for _, before in paired]))
+    rows = []
+    for setting, estimate, before in zip(settings, of_finals, baselines, strict=True):
+        gain = next(gains) if before is not None else None
+        cost = cost_of(setting, gain.delta if gain else None)
+        rows.append(Row(setting, estimate, next(of_baselines) if before is not None else None, gain, None, cost))
+    return rows
+
+
+def _ranked(rows: list[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: -row.estimate.mean)
+
+
+def _against(
+    rows: list[Row], reference: Row, query_ids: tuple[str, ...], part: str | None, metric: str, chosen_by_result: bool
+) -> list[Row]:
+    """The rows with their difference to the reference.
+
+    The best was chosen by what is compared, so it is best by luck too: any two settings could have been compared.
+    """
+    samples = {row.setting: scores_on(query_ids, row.setting, "final", part, metric) for row in rows}
+    others = [row for row in rows if row is not reference]
+    theirs = samples[reference.setting]
+    assert theirs is not None
+    ours = [sample for row in others if (sample := samples[row.setting]) is not None]
+    num_pairs = len(rows) * (len(rows) - 1) // 2
+    found = iter(differences(ours, [theirs] * len(ours), num_pairs if chosen_by_result else None))
+    return [row if row is reference else replace(row, to_reference=next(found)) for row in rows]
+
+
+def find_reference(rows: Sequence[Row], words: str) -> Row:
+    """The row of the run or setting that is called so. Raises `ConfigError` where there is none."""
+    by_name = {row.setting.label: row for row in rows}
+    for row in rows:
+        for run in row.setting.runs + row.setting.repeats:
+            by_name |= {run.name: row, str(run.run_dir): row}
+    found = by_name.get(words) or by_name.get(str(Path(words).resolve()))
+    if found is None:
+        raise ConfigError(
+            f"--reference {words} is none of the finished runs that are compared.{did_you_mean(words, by_name)} Give "
+            f"the folder of one, or what the table calls it, such as {rows[0].setting.label}."
+        )
+    return found
+
+
+def _unmeasured(run: Run, part: str | None) -> Run:
+    return replace(run, error=f"it was not measured at {part}, only at {', '.join(run.parts)}")
+
+
+def _statuses(runs: Sequence[Run]) -> str:
+    words = [f"{run.name} {run.status}" + (f" ({run.error})" if run.error else "") for run in runs[:3]]
+    return "; ".join(words) + ("; ..." if len(runs) > 3 else "")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from mmexp.compare.settings import Setting
+
+ENERGY_PARTS = ("gpu_kwh", "cpu_kwh", "ram_kwh")
 
 
 @dataclass(frozen=True)
@@ -35,4 +39,42 @@ class Cost:
 
 def cost_of(setting: Setting, gain: float | None) -> Cost:
     """What the runs of a setting took on average. `gain` is the mean difference to the baseline."""
-    raise NotImplementedError
+    results = [run.result for run in setting.runs]
+    parts = {part: _mean(results, lambda result, part=part: _energy(result, part)) for part in ENERGY_PARTS}
+    kwh = None if None in parts.values() else sum(value for value in parts.values() if value is not None)
+    return Cost(
+        hours=_mean(results, _hours),
+        gpu_hours=_mean(results, lambda result: _times(_hours(result), result.get("num_gpus"))),
+        pages_per_second=_mean(results, lambda result: (result.get("throughput") or {}).get("pages_per_second")),
+        peak_memory_bytes=_mean(results, lambda result: result.get("peak_memory_bytes")),
+        **parts,
+        kwh=kwh,
+        co2_kg=_mean(results, lambda result: _energy(result, "co2_kg")),
+        energy_source=_sources(results),
+        points_per_kwh=100 * gain / kwh if gain is not None and kwh else None,
+    )
+
+
+def _mean(results: list[dict[str, Any]], of: Callable[[dict[str, Any]], float | None]) -> float | None:
+    values = [of(result) for result in results]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
+
+
+def _hours(result: dict[str, Any]) -> float | None:
+    return sum(result["seconds"].values()) / 3600 if "seconds" in result else None
+
+
+def _times(hours: float | None, num_gpus: int | None) -> float | None:
+    return None if hours is None or num_gpus is None else hours * num_gpus
+
+
+def _energy(result: dict[str, Any], part: str) -> float | None:
+    energy = result.get("energy")
+    return None if energy is None else sum(of_phase[part] for of_phase in energy.values())
+
+
+def _sources(results: list[dict[str, Any]]) -> dict[str, str]:
+    sources = [result.get("energy_source") or {} for result in results]
+    words = {part: {source.get(part) for source in sources} - {None} for part in dict.fromkeys(p for s in sources for p in s)}
+    return {part: of_part.pop() if len(of_part) == 1 else "mixed" for part, of_part in words.items()}
