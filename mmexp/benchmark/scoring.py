@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,4 +129,18 @@ def write_scores(tasks: list[TaskScores], file: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     for task in tasks:
         task.result.to_disk(folder / f"{task.result.task_name}.json")
-    parquet.write_table(pa.Table.from_pylist([row for task in tasks for row in task.per_query]), file)
+    parquet.write_table(pa.Table.from_pylist(weighted_rows(tasks)), file)
+
+
+def weighted_rows(tasks: list[TaskScores]) -> list[dict[str, Any]]:
+    """The rows of all queries with a `weight`, 1 on average: the mean over tasks of the means over their languages is
+    that of `weight` times the score."""
+    num_rows = sum(len(task.per_query) for task in tasks)
+    rows = []
+    for task in tasks:
+        sizes = Counter((row["split"], row["subset"]) for row in task.per_query)
+        rows += [
+            {**row, "weight": num_rows / (len(tasks) * len(sizes) * sizes[row["split"], row["subset"]])}
+            for row in task.per_query
+        ]
+    return rows

@@ -80,7 +80,7 @@ def conclude(original: Original, again: Composition, changes: list[Change]) -> N
     """Print how the numbers of both agree, and leave it in the repeat's folder."""
     agreement = Agreement.of(original.run_dir, again.run_dir, original.result["primary_metric"])
     machine = original.other_machine()
-    print_agreement(agreement, [*changes, *machine])
+    print_agreement(agreement, [*changes, *machine], original.is_determined)
     report = {
         "original": str(original.run_dir),
         **agreement.plain(),

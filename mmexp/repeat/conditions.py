@@ -15,39 +15,40 @@ class Change:
     what: str
     then: str
     now: str
+    remedy: str | None = None
+    """What to type to have it as it was. None: nothing as simple."""
 
     def __str__(self) -> str:
         return f"{self.what} {self.then} (now {self.now})"
 
-    @property
-    def remedy(self) -> str | None:
-        """What to type to have it as it was. None: nothing that is as simple."""
-        if self.what == "commit" and self.then != NONE:
-            return f"git checkout {self.then}"
-        return f"pip install {self.what}=={self.then}" if self.what.islower() and self.then[:1].isdigit() else None
-
 
 def code_changes(then: dict[str, Any], now: dict[str, Any]) -> list[Change]:
     """What differs of the code between two `environment.json`: the commit, what was changed in it, Python, packages."""
-    compared = [(what, state(then["git"], key), state(now["git"], key)) for what, key in GIT.items()]
-    compared += [("Python", then["python"], now["python"])]
-    # A package that is newly looked at has no version in older runs.
-    compared += [(name, str(then["versions"][name]), str(now["versions"].get(name))) for name in then["versions"]]
-    return [Change(*condition) for condition in compared if condition[1] != condition[2]]
+    commit, difference = (
+        [state(environment["git"], key) for environment in (then, now)] for key in ("commit", "diff_sha256")
+    )
+    compared = [
+        Change("commit", *commit, None if commit[0] == NONE else f"git checkout {commit[0]}"),
+        Change("local changes", *difference),
+        Change("Python", then["python"], now["python"]),
+        # A package that is newly looked at has no version in older runs.
+        *(package_change(name, then["versions"][name], now["versions"].get(name)) for name in then["versions"]),
+    ]
+    return [change for change in compared if change.then != change.now]
 
 
-GIT = {"commit": "commit", "local changes": "diff_sha256"}
+def package_change(name: str, then: str | None, now: str | None) -> Change:
+    """The versions of a package. None: it is not installed."""
+    return Change(name, then or NONE, now or NONE, f"pip install {name}=={then}" if then else f"pip uninstall {name}")
 
 
 def state(git: dict[str, Any] | None, key: str) -> str:
-    """A commit or the hash of a difference in a few digits."""
+    """A commit, or the hash of what differs from it, in a few digits."""
     return ((git or {}).get(key) or NONE)[:12]
 
 
 def machine_changes(then: dict[str, Any], now: dict[str, Any]) -> list[Change]:
     """What differs of the machine. The numbers may then agree, but hardly to the digit."""
-    compared = [(what, str(then[key]), str(now[key])) for what, key in MACHINE.items()]
-    return [Change(*condition) for condition in compared if condition[1] != condition[2]]
-
-
-MACHINE = {"platform": "platform", "CPU cores": "cpu_cores", "GPUs": "gpus"}
+    compared = {"platform": "platform", "CPU cores": "cpu_cores", "GPUs": "gpus"}
+    changes = [Change(what, str(then[key]), str(now[key])) for what, key in compared.items()]
+    return [change for change in changes if change.then != change.now]

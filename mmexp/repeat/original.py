@@ -55,6 +55,11 @@ class Original:
         processes = [Change("processes", str(then), str(now))] if then != now else []
         return [*code_changes(self.environment, environment()), *processes, *self._data_changes()]
 
+    @property
+    def is_determined(self) -> bool:
+        """Whether nothing in it depends on the order in which processes or a GPU's threads come by."""
+        return (self.result.get("num_processes"), self.result.get("num_gpus")) == (1, 0)
+
     def other_machine(self) -> list[Change]:
         """What is different of the machine."""
         return machine_changes(self.environment, environment())

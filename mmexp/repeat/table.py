@@ -7,8 +7,8 @@ from mmexp.repeat.conditions import Change
 from mmexp.repeat.numbers import LOSS
 
 
-def print_agreement(agreement: Agreement, changes: list[Change]) -> None:
-    """Print the losses by step, all sorts of numbers, and the verdict in a sentence."""
+def print_agreement(agreement: Agreement, changes: list[Change], is_determined: bool) -> None:
+    """Print the losses by step, all sorts of numbers, and the verdict in words."""
     from rich.console import Console
     from rich.table import Table
 
@@ -26,11 +26,11 @@ def print_agreement(agreement: Agreement, changes: list[Change]) -> None:
         shown = ["-" if value is None else f"{value:.4f}" for value in values]
         table.add_row(row.what, *shown, f"{row.num_equal} of {row.num_numbers}", f"{row.largest_difference:.1e}")
     console.print(table)
-    print(words(agreement, changes))
+    print(words(agreement, changes, is_determined))
 
 
-def words(agreement: Agreement, changes: list[Change]) -> str:
-    """The verdict, and what it rests on."""
+def words(agreement: Agreement, changes: list[Change], is_determined: bool) -> str:
+    """The verdict, and what it rests on. `is_determined`: under the same conditions, the numbers must be equal."""
     parts = [f"verdict: {agreement.verdict.value}."]
     if agreement.verdict is not Verdict.equal:
         parts.append(difference_in_words(agreement))
@@ -38,6 +38,8 @@ def words(agreement: Agreement, changes: list[Change]) -> str:
             parts.append(f"The losses part at {agreement.first_step_apart}.")
     if changes:
         parts.append(f"Changed since: {', '.join(map(str, changes))}.")
+    elif is_determined and agreement.verdict is not Verdict.equal:
+        parts.append("On a CPU and in one process they should be equal to the digit: something was not as it was.")
     return " ".join(parts)
 
 

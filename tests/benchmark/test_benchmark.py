@@ -94,11 +94,15 @@ def by_mteb_alone(arch: str, checkpoint: Path):
     return result
 
 
+def rows_of(measured: dict) -> list[dict]:
+    return parquet.read_table(measured["run"] / "per_query" / "final.parquet").to_pylist()
+
+
 def test_ndcg_equals_our_own_evaluation_of_the_same_pages(measured):
-    found, expected = measured["benchmark"]["final"], measured["own"]["final"]
+    rows, expected = rows_of(measured), measured["own"]["final"]
     assert 0 < expected["ndcg@10"] < 0.9
     for name in ("ndcg@10", "recall@10", "precision@5"):
-        assert found[name] == pytest.approx(expected[name], abs=1e-6), name
+        assert sum(row[name] for row in rows) / len(rows) == pytest.approx(expected[name], abs=1e-6), name
     for key in ("num_queries", "num_documents"):
         assert measured["benchmark"][key] == measured["own"][key]
 
@@ -115,14 +119,16 @@ def test_scores_equal_those_of_mteb_by_itself(measured):
 
 
 def test_scores_of_every_query_are_kept(measured):
-    rows = parquet.read_table(measured["run"] / "per_query" / "final.parquet").to_pylist()
+    rows = rows_of(measured)
     assert len({row["query_id"] for row in rows}) == len(rows) == PAGES["num_eval_pages"]
     assert {(row["task"], row["subset"]) for row in rows} == {
         ("MadeUpPageRetrieval", "english"),
         ("MadeUpPageRetrieval", "french"),
     }
-    mean = sum(row["ndcg@10"] for row in rows) / len(rows)
-    assert mean == pytest.approx(measured["benchmark"]["final"]["ndcg@10"], abs=1e-6)
+    mean = sum(row["ndcg@10"] * row["weight"] for row in rows) / len(rows)
+    assert mean == pytest.approx(measured["benchmark"]["final"]["ndcg@10"], abs=1e-9)
+    assert sum(row["weight"] for row in rows) == pytest.approx(len(rows))
+    assert len({row["weight"] for row in rows}) == 2  # of two languages with unequally many queries
     for row in rows:
         assert row["top_scores"] == sorted(row["top_scores"], reverse=True)
         assert (row["relevant"][0] == row["top"][0]) == (row["ndcg@10"] == 1)

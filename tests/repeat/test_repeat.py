@@ -99,7 +99,9 @@ def test_losses_that_part_are_named_by_their_first_step(original, again, capsys)
     found = report(again)
     assert (found["verdict"], found["first_step_apart"]) == ("agree within the interval", "step 2")
     assert compared(again)["train/loss"]["num_equal"] == 1
-    assert "The losses part at step 2" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "The losses part at step 2" in out
+    assert "they should be equal to the digit" in out
 
 
 def test_scores_that_differ_about_as_often_up_as_down_agree(original, again):
@@ -144,7 +146,7 @@ def test_other_code_and_packages_are_named_unless_anyway(original, again, capsys
 
 def test_another_number_of_processes_is_named_and_leaves_no_folder(original, capsys):
     line = refusal(capsys, original, "launch=accelerate", "launch.num_processes=2")
-    assert "processes 1 (now 2)" in line
+    assert "processes 1 (now 2). Restore them, or" in line
     assert not original.with_name("run-repeat-2").exists()
 
 
