@@ -61,7 +61,7 @@ def repeat(run_dir: Path, overrides: list[str], anyway: bool) -> None:
         log_into(again)
         again.experiment.launch.launch(again)
     if read_result(again.run_dir)["status"] != "finished":
-        print(f"{again.run_dir} has not ended yet. The same command compares it when it has.")
+        print(f"Once {again.run_dir} has ended, this compares it: python -m mmexp.repeat {original.run_dir}")
         return
     conclude(original, again, changes)
 
