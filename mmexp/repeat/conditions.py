@@ -24,12 +24,10 @@ class Change:
 
 def code_changes(then: dict[str, Any], now: dict[str, Any]) -> list[Change]:
     """What differs of the code between two `environment.json`: the commit, what was changed in it, Python, packages."""
-    commit, difference = (
-        [state(environment["git"], key) for environment in (then, now)] for key in ("commit", "diff_sha256")
-    )
+    commit = state(then, "commit")
     compared = [
-        Change("commit", *commit, None if commit[0] == NONE else f"git checkout {commit[0]}"),
-        Change("local changes", *difference),
+        Change("commit", commit, state(now, "commit"), None if commit == NONE else f"git checkout {commit}"),
+        Change("local changes", state(then, "diff_sha256"), state(now, "diff_sha256")),
         Change("Python", then["python"], now["python"]),
         # A package that is newly looked at has no version in older runs.
         *(package_change(name, then["versions"][name], now["versions"].get(name)) for name in then["versions"]),
@@ -42,9 +40,9 @@ def package_change(name: str, then: str | None, now: str | None) -> Change:
     return Change(name, then or NONE, now or NONE, f"pip install {name}=={then}" if then else f"pip uninstall {name}")
 
 
-def state(git: dict[str, Any] | None, key: str) -> str:
-    """A commit, or the hash of what differs from it, in a few digits."""
-    return ((git or {}).get(key) or NONE)[:12]
+def state(environment: dict[str, Any], key: str) -> str:
+    """The commit, or the hash of what differs from it, in a few digits."""
+    return ((environment["git"] or {}).get(key) or NONE)[:12]
 
 
 def machine_changes(then: dict[str, Any], now: dict[str, Any]) -> list[Change]:

@@ -12,6 +12,8 @@ from mmexp.__main__ import arrange
 from mmexp.benchmark.settings import Benchmark
 from mmexp.benchmark.splits import read_benchmark
 from mmexp.benchmark.tasks import find_tasks
+from mmexp.compare.comparison import compare
+from mmexp.compare.runs import find_runs
 from mmexp.data.media import Media
 from mmexp.encode import Encoder
 from mmexp.models.tiny_vlm import TinyVlm, write_checkpoint
@@ -132,6 +134,19 @@ def test_scores_of_every_query_are_kept(measured):
     for row in rows:
         assert row["top_scores"] == sorted(row["top_scores"], reverse=True)
         assert (row["relevant"][0] == row["top"][0]) == (row["ndcg@10"] == 1)
+
+
+def test_runs_on_a_benchmark_can_be_compared_by_task(measured):
+    [run] = find_runs([measured["run"]])
+    final = measured["benchmark"]["final"]["ndcg@10"]
+    for part in (None, "MadeUpPageRetrieval"):
+        scores = run.scores("final", part)
+        assert scores.weighted.mean() == pytest.approx(final, abs=1e-9)
+        assert scores.weights.mean() == pytest.approx(1)
+    assert run.parts == ["MadeUpPageRetrieval"]
+    assert set(run.content()) == set(scores.query_ids)
+    comparison = compare([run])
+    assert comparison.rows[0].estimate.mean == pytest.approx(final, abs=1e-9)
 
 
 def test_a_page_that_two_languages_search_is_encoded_once(measured):
