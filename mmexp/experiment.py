@@ -13,6 +13,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from mmexp.adapters import Adapter
+from mmexp.benchmark.settings import Benchmark
 from mmexp.composition import freeze
 from mmexp.data import Data
 from mmexp.dims import Dims
@@ -114,6 +115,7 @@ class Experiment:
     trainer.learning_rate."""
 
     two_stage: TwoStage | None = None
+    benchmark: Benchmark | None = None
     reranking: Reranking = field(default_factory=Reranking)
     evaluation: Evaluation = field(default_factory=Evaluation)
     trainer: dict[str, Any] = field(default_factory=dict)
@@ -127,7 +129,9 @@ class Experiment:
 
     def __post_init__(self) -> None:
         self._check_embedder()
-        if self.two_stage is not None:
+        if self.benchmark is not None:
+            self._check_benchmark()
+        elif self.two_stage is not None:
             self._check_two_stage()
         elif self.task is Task.train:
             self._check_kind()
@@ -171,6 +175,19 @@ class Experiment:
                 "second stage has its own: reranker_arch@two_stage.reranker_arch=any_to_any."
             )
 
+    def _check_benchmark(self) -> None:
+        if self.task is Task.train:
+            raise ConfigError(
+                "task=train cannot be with benchmark, which measures a trained model. Use task=evaluate, or train "
+                "without it, and then: +benchmark=... model=hub model.checkpoint=RUN_DIR."
+            )
+        if self.reranker_arch is not None or self.two_stage is not None:
+            key = "two_stage" if self.two_stage is not None else "reranker_arch"
+            raise ConfigError(
+                f"{key} cannot be with benchmark: its tasks search a whole corpus, which takes an embedder. Use "
+                "reranker_arch=none, and no two_stage."
+            )
+
     def _check_embedder(self) -> None:
         """What is said of embeddings must be of the embedder that there is."""
         if self.embedder_arch.kind is not ModelKind.multi_vector:
@@ -206,9 +223,18 @@ class Experiment:
     @property
     def kind(self) -> ModelKind:
         """The kind of model: what embedder_arch makes, where nothing says that it is another."""
+        if self.benchmark is not None:
+            return ModelKind.benchmark
         if self.two_stage is not None:
             return ModelKind.two_stage
         return self.embedder_arch.kind if self.reranker_arch is None else ModelKind.reranker
+
+    @property
+    def data_name(self) -> str:
+        """The data in a word."""
+        if self.benchmark is not None:
+            return self.benchmark.name
+        return str(getattr(self.data, "path", None) or type(self.data).__name__)
 
     @property
     def negatives(self) -> dict[str, int]:

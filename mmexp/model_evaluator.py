@@ -32,15 +32,10 @@ def no_phase(name: str) -> AbstractContextManager[None]:
 
 
 class ModelEvaluator(BaseEvaluator, ABC, Generic[AReport]):
-    """Measures a model on one evaluation split. Also the evaluator that the library's trainer calls.
+    """Measures a model. Also the evaluator that the library's trainer calls.
 
-    The last report is kept with a checksum of the weights it was made with, so that the final evaluation of a model
-    that was just evaluated in training costs nothing. `phase` says where the time and energy of an evaluation in
-    training are booked.
+    `phase` says where the time and energy of an evaluation in training are booked.
     """
-
-    outputs: ClassVar[str]
-    """What the model computes, in a word: what the baseline cache keeps."""
 
     queries: Sequence[Any]
     corpus: Sequence[Any]
@@ -50,7 +45,6 @@ class ModelEvaluator(BaseEvaluator, ABC, Generic[AReport]):
         self.primary_metric = PRIMARY_METRIC
         self.encoder = encoder
         self.phase = phase
-        self._last: tuple[str, AReport] | None = None
         self._measured: AReport | None = None
         self.seconds: float | None = None
         """What the newest `compute` took. None: its outputs were found in a cache, or nothing was computed yet."""
@@ -68,6 +62,34 @@ class ModelEvaluator(BaseEvaluator, ABC, Generic[AReport]):
         report, self._measured = self._measured or self.measure(model), None
         self.store_metrics_in_model_card_data(model, dict(report.full), epoch, steps)
         return self.flat(report)
+
+    @abstractmethod
+    def evaluate(self, model: Any, cache: OutputCache | None = None) -> AReport:
+        """Measure the model; what `cache` has of it is not computed again."""
+
+    @staticmethod
+    @abstractmethod
+    def flat(report: AReport) -> dict[str, float]:
+        """A report as metrics by name."""
+
+    @abstractmethod
+    def write(self, report: AReport, file: Path) -> None:
+        """Write the metrics of every query, and its best documents, as parquet."""
+
+
+class OutputEvaluator(ModelEvaluator[AReport]):
+    """Measures a model by its outputs on one evaluation split.
+
+    The last report is kept with a checksum of the weights it was made with, so that the final evaluation of a model
+    that was just evaluated in training costs nothing.
+    """
+
+    outputs: ClassVar[str]
+    """What the model computes, in a word: what the baseline cache keeps."""
+
+    def __init__(self, encoder: Encoder, phase: Phase) -> None:
+        super().__init__(encoder, phase)
+        self._last: tuple[str, AReport] | None = None
 
     def evaluate(self, model: Any, cache: OutputCache | None = None) -> AReport:
         """Compute what the metrics need, or find it for these very weights again, and report."""
@@ -115,12 +137,3 @@ class ModelEvaluator(BaseEvaluator, ABC, Generic[AReport]):
     @abstractmethod
     def report(self, model: Any, computed: dict[str, torch.Tensor]) -> AReport:
         """The metrics of what was computed."""
-
-    @staticmethod
-    @abstractmethod
-    def flat(report: AReport) -> dict[str, float]:
-        """A report as metrics by name."""
-
-    @abstractmethod
-    def write(self, report: AReport, file: Path) -> None:
-        """Write the metrics of every query, and its best documents, as parquet."""

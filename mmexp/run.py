@@ -41,7 +41,7 @@ def run(composition: Composition) -> float:
         args = training_arguments(experiment, kind, run_dir)
         set_seed(experiment.seed)
         trains = experiment.task is Task.train
-        data = experiment.data.build(for_training=trains)
+        data = kind.build_data(for_training=trains)
         examples = kind.examples(data.train) if trains else {}
         check_batch_size(args, examples)
         kind.check()
@@ -63,6 +63,7 @@ def run(composition: Composition) -> float:
             skipped_pages=data.skipped_pages,
             num_processes=ranks.world_size(),
             num_gpus=ranks.world_size() * args.n_gpu,
+            **data.facts,
         )
 
         # 3. Baseline: the model as it is

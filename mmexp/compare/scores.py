@@ -14,7 +14,9 @@ from pyarrow import compute, parquet
 
 from mmexp.schema import ConfigError, did_you_mean
 
-DIRECTION = "direction"
+DIRECTION, TASK = "direction", "task"
+# Parts that have queries of their own; the others ask the same queries of several sizes.
+OWN_QUERIES = (DIRECTION, TASK)
 
 
 @dataclass(frozen=True)
@@ -22,14 +24,15 @@ class Scores:
     """One metric of one evaluation, query by query."""
 
     query_ids: tuple[str, ...]
-    """Of a reranker "direction/query_id". Runs with the same queries share one tuple."""
+    """Of a reranker "direction/query_id", of a benchmark "task/query_id". Runs with the same queries share a tuple."""
 
     values: np.ndarray
     """float64 (queries,), each between 0 and 1."""
 
     weights: np.ndarray
     """float64 (queries,), 1 on average: `(values * weights).mean()` is what result.json says. All 1 but for a reranker
-    with directions of different sizes, whose mean is the mean over directions."""
+    with directions of different sizes, whose mean is the mean over directions, and for the tasks and languages of a
+    benchmark."""
 
     directions: np.ndarray | None = None
     """int64 (queries,): which direction of a reranker a query belongs to. None: it has none."""
@@ -48,12 +51,12 @@ class Scores:
             return None
         chosen = np.array([place[query] for query in query_ids], dtype=np.int64)
         if self.directions is None:
-            return Scores(query_ids, self.values[chosen], self.weights[chosen])
+            return Scores(query_ids, self.values[chosen], _normalised(self.weights[chosen]))
         return _by_direction(query_ids, self.values[chosen], self.directions[chosen])
 
 
 def read_scores(file: Path, part: str, value: int | str | None, metric: str) -> Scores:
-    """The metric of every query where column `part` is `value`; of all directions where that is None.
+    """The metric of every query where column `part` is `value`; of all directions or tasks where that is None.
 
     Raises `ConfigError` where the file has no such metric.
     """
@@ -62,14 +65,23 @@ def read_scores(file: Path, part: str, value: int | str | None, metric: str) -> 
         raise ConfigError(
             f"{file} has no metric {metric!r}.{did_you_mean(metric, names)} Choose another with --metric."
         )
-    table = parquet.read_table(file, columns=["query_id", part, metric], use_threads=False)
+    weight = ["weight"] if part == TASK else []
+    table = parquet.read_table(file, columns=["query_id", part, metric, *weight], use_threads=False)
     if value is not None:
         table = table.filter(compute.equal(table[part], value))
     values = table[metric].to_numpy().astype(np.float64)
+    query_ids = shared(tuple(unit_ids(table, part)))
+    if part == TASK:
+        return Scores(query_ids, values, _normalised(table["weight"].to_numpy()))
     if part != DIRECTION:
-        return Scores(shared(tuple(table["query_id"].to_pylist())), values, np.ones(len(values)))
+        return Scores(query_ids, values, np.ones(len(values)))
     directions = table[part].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-    return _by_direction(shared(tuple(unit_ids(table))), values, directions)
+    return _by_direction(query_ids, values, directions)
+
+
+def _normalised(weights: np.ndarray) -> np.ndarray:
+    """1 on average."""
+    return weights / weights.mean()
 
 
 def _by_direction(query_ids: tuple[str, ...], values: np.ndarray, directions: np.ndarray) -> Scores:
@@ -83,17 +95,18 @@ def read_content(file: Path, part: str) -> dict[str, tuple[Any, ...]]:
     schema = parquet.read_schema(file)
     columns = [name for name in ("query", "relevant", "num_candidates") if name in schema.names]
     table = parquet.read_table(file, columns=["query_id", part, *columns], use_threads=False)
-    if part != DIRECTION:  # every size asks the same
+    if part not in OWN_QUERIES:  # every size asks the same
         table = table.filter(compute.equal(table[part], table[part][0]))
     cells = [[_hashable(value) for value in table[name].to_pylist()] for name in columns]
-    ids = unit_ids(table) if part == DIRECTION else table["query_id"].to_pylist()
-    return dict(zip(ids, zip(*cells, strict=True), strict=True))
+    return dict(zip(unit_ids(table, part), zip(*cells, strict=True), strict=True))
 
 
-def unit_ids(table: pa.Table) -> Sequence[str]:
-    """ "direction/query_id" of each row."""
-    directions, queries = (table[name].to_pylist() for name in (DIRECTION, "query_id"))
-    return [f"{direction}/{query}" for direction, query in zip(directions, queries, strict=True)]
+def unit_ids(table: pa.Table, part: str) -> Sequence[str]:
+    """What tells the queries apart, row by row: the id, or where a part has queries of its own "part/query_id"."""
+    queries = table["query_id"].to_pylist()
+    if part not in OWN_QUERIES:
+        return queries
+    return [f"{value}/{query}" for value, query in zip(table[part].to_pylist(), queries, strict=True)]
 
 
 def _hashable(value: Any) -> Any:
