@@ -23,6 +23,7 @@ from mmexp.losses import Loss
 from mmexp.model_kind import ModelKind
 from mmexp.models import Model
 from mmexp.parts import Part
+from mmexp.plan.settings import Plan
 from mmexp.reranker_archs import RerankerArch
 from mmexp.reranking_settings import Reranking
 from mmexp.schema import ConfigError, did_you_mean, register_components
@@ -49,6 +50,7 @@ A_LOSS_FOR = {
 class Task(Enum):
     train = "train"
     evaluate = "evaluate"
+    plan = "plan"
 
 
 @dataclass
@@ -83,7 +85,8 @@ class Experiment:
     """Name of the experiment: the first folder under output_root, and the name of its file in conf/experiment/."""
 
     task: Task = Task.train
-    """train: baseline, train, final evaluation. evaluate: evaluate the model as it is."""
+    """train: baseline, train, final evaluation. evaluate: evaluate the model as it is. plan: say what train would
+    take, in memory, time, energy and disk, without weights and without a GPU."""
 
     seed: int = 42
     """Seeds what is drawn at random in training: order of the rows, weights that are not loaded. Data has data.seed."""
@@ -123,6 +126,7 @@ class Experiment:
     MultiVectorEncoderTrainingArguments or CrossEncoderTrainingArguments."""
 
     launch: Launcher = MISSING
+    plan: Plan = field(default_factory=Plan)
     sweep: Sweep = field(default_factory=Sweep)
     tracking: Tracking = MISSING
     hub: Hub = field(default_factory=Hub)
@@ -133,7 +137,7 @@ class Experiment:
             self._check_benchmark()
         elif self.two_stage is not None:
             self._check_two_stage()
-        elif self.task is Task.train:
+        elif self.task is not Task.evaluate:
             self._check_kind()
             self._check_adapter()
             self._check_engine()
@@ -164,10 +168,10 @@ class Experiment:
             )
 
     def _check_two_stage(self) -> None:
-        if self.task is Task.train:
+        if self.task is not Task.evaluate:
             raise ConfigError(
-                "task=train cannot be with two_stage, which measures two trained models together. Use task=evaluate, "
-                "or train each by itself (+experiment=vdr_tiny, +experiment=reranker_tiny)."
+                f"task={self.task.value} cannot be with two_stage, which measures two trained models together. Use "
+                "task=evaluate, or train each by itself (+experiment=vdr_tiny, +experiment=reranker_tiny)."
             )
         if self.reranker_arch is not None:
             raise ConfigError(
@@ -217,7 +221,14 @@ class Experiment:
             )
 
     def start(self, run_dir: Path, overrides: list[str]) -> float:
-        """Run the experiment in `run_dir`, where its launcher says; return the primary metric."""
+        """Run the experiment in `run_dir`, where its launcher says; return the primary metric.
+
+        A plan is about the launcher, and made in this process; it freezes nothing, so that no run is to be continued.
+        """
+        if self.task is Task.plan:
+            from mmexp.plan.planning import plan
+
+            return plan(self, run_dir, overrides)
         return self.launch.launch(freeze(self, run_dir, overrides))
 
     @property

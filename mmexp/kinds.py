@@ -69,7 +69,7 @@ class Kind(ABC):
         dimension = experiment.model.embedding_dimension()  # reaches for the checkpoint
         if dimension is not None:
             self.check_dimension(dimension)
-        if experiment.task is Task.train and isinstance(experiment.loss, Taught):
+        if experiment.task is not Task.evaluate and isinstance(experiment.loss, Taught):
             experiment.loss.check_teacher(dimension if experiment.kind is ModelKind.embedder else None)
 
     def check_dimension(self, dimension: int) -> None:  # noqa: B027  most kinds ask nothing of it

@@ -43,7 +43,7 @@ def run(composition: Composition) -> float:
         trains = experiment.task is Task.train
         data = kind.build_data(for_training=trains)
         examples = kind.examples(data.train) if trains else {}
-        check_batch_size(args, examples)
+        check_batch_size(args, examples, args.world_size)
         kind.check()
 
         # 2. The model, and what will measure it: at every embedding size, or in every direction
