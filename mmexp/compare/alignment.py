@@ -54,13 +54,10 @@ def _refuse_other_kinds(runs: Sequence[Run]) -> None:
 
 
 def _refuse_missing(first: Run, queries: tuple[str, ...], run: Run, others: tuple[str, ...]) -> None:
-    if others == queries or set(others) == set(queries):
-        return
-    here, there = (run, first) if set(queries) - set(others) else (first, run)
-    missing = sorted(set(queries) ^ set(others) if here is run and not set(others) - set(queries) else
-                     (set(queries) - set(others) or set(others) - set(queries)))  # fmt: skip
-    words = ", ".join(missing[:NUM_NAMED]) + (", ..." if len(missing) > NUM_NAMED else "")
-    raise ConfigError(f"{here.name} lacks {len(missing)} of the queries of {there.name}: {words}. {REMEDY}")
+    for there, asked, here, has in ((first, queries, run, others), (run, others, first, queries)):
+        if asked != has and (missing := sorted(set(asked) - set(has))):
+            words = ", ".join(missing[:NUM_NAMED]) + (", ..." if len(missing) > NUM_NAMED else "")
+            raise ConfigError(f"{here.name} lacks {len(missing)} of the queries of {there.name}: {words}. {REMEDY}")
 
 
 def _refuse_other_candidates(runs: Sequence[Run]) -> None:

@@ -29,7 +29,9 @@ def bootstrap_interval(samples: np.ndarray, level: float = 0.95) -> tuple[np.nda
     bias = special.ndtri(below.clip(1 / NUM_RESAMPLES, 1 - 1 / NUM_RESAMPLES))
     squares, cubes = (centred**2).sum(axis=0), (centred**3).sum(axis=0)
     acceleration = np.divide(cubes, 6 * squares**1.5, out=np.zeros_like(cubes), where=squares > 0)
-    quantile = special.stdtrit(max(1, num_queries - 1), (1 + level) / 2) * np.sqrt(num_queries / max(1, num_queries - 1))
+    quantile = special.stdtrit(max(1, num_queries - 1), (1 + level) / 2) * np.sqrt(
+        num_queries / max(1, num_queries - 1)
+    )
     low, high = (
         means + _quantile(resampled, special.ndtr(bias + shifted / (1 - acceleration * shifted)))
         for shifted in (bias - quantile, bias + quantile)

@@ -67,7 +67,7 @@ class Comparison:
     def scores(
         self, setting: Setting, stage: str, part: str | None = None, metric: str | None = None
     ) -> np.ndarray | None:
-        """The weighted scores of a setting on the queries that are compared: (seeds, queries); None where any is missing.
+        """The weighted scores of a setting on the queries that are compared, (seeds, queries); None where any lacks.
 
         `part` and `metric` are by default those of the comparison.
         """
@@ -109,7 +109,8 @@ def compare(
         part=part,
         rows=rows,
         reference=next(row for row in rows if row.setting is chosen.setting),
-        unfinished=[run for run in runs if run not in finished] + [_unmeasured(r, part) for r in finished if r not in measured],
+        unfinished=[run for run in runs if run not in finished]
+        + [_unmeasured(r, part) for r in finished if r not in measured],
         query_ids=query_ids,
         axes=axes([row.setting for row in rows]),
         notes=[],

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mmexp.compare.settings import Setting
 
-ENERGY_PARTS = ("gpu_kwh", "cpu_kwh", "ram_kwh")
+ENERGY_PARTS = ("gpu_kwh", "cpu_kwh", "ram_kwh", "co2_kg")
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,18 @@ class Cost:
 def cost_of(setting: Setting, gain: float | None) -> Cost:
     """What the runs of a setting took on average. `gain` is the mean difference to the baseline."""
     results = [run.result for run in setting.runs]
-    parts = {part: _mean(results, lambda result, part=part: _energy(result, part)) for part in ENERGY_PARTS}
-    kwh = None if None in parts.values() else sum(value for value in parts.values() if value is not None)
+    gpu, cpu, ram, co2 = (_mean(results, partial(_energy, part=part)) for part in ENERGY_PARTS)
+    kwh = None if gpu is None or cpu is None or ram is None else gpu + cpu + ram
     return Cost(
         hours=_mean(results, _hours),
         gpu_hours=_mean(results, lambda result: _times(_hours(result), result.get("num_gpus"))),
         pages_per_second=_mean(results, lambda result: (result.get("throughput") or {}).get("pages_per_second")),
         peak_memory_bytes=_mean(results, lambda result: result.get("peak_memory_bytes")),
-        **parts,
+        gpu_kwh=gpu,
+        cpu_kwh=cpu,
+        ram_kwh=ram,
         kwh=kwh,
-        co2_kg=_mean(results, lambda result: _energy(result, "co2_kg")),
+        co2_kg=co2,
         energy_source=_sources(results),
         points_per_kwh=100 * gain / kwh if gain is not None and kwh else None,
     )
@@ -75,6 +78,8 @@ def _energy(result: dict[str, Any], part: str) -> float | None:
 
 
 def _sources(results: list[dict[str, Any]]) -> dict[str, str]:
-    sources = [result.get("energy_source") or {} for result in results]
-    words = {part: {source.get(part) for source in sources} - {None} for part in dict.fromkeys(p for s in sources for p in s)}
+    words: dict[str, set[str]] = {}
+    for result in results:
+        for part, source in (result.get("energy_source") or {}).items():
+            words.setdefault(part, set()).add(source)
     return {part: of_part.pop() if len(of_part) == 1 else "mixed" for part, of_part in words.items()}

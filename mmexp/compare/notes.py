@@ -24,6 +24,10 @@ def notes_on(comparison: Comparison, measured: Sequence[Run], chosen_by_result: 
 
 def _on_intervals(comparison: Comparison) -> Iterator[str]:
     yield f"Intervals are 95%, over {len(comparison.query_ids)} queries: bootstrap for means, paired for differences."
+    yield (
+        "p is two-sided: of signs by chance, query by query; with seeds, of a mean over both. d is Cohen's d_z of the "
+        "differences of queries."
+    )
 
 
 def _on_seeds(comparison: Comparison) -> Iterator[str]:
@@ -34,7 +38,10 @@ def _on_seeds(comparison: Comparison) -> Iterator[str]:
             "sweep with seed=1,2,3."
         )
         return
-    yield "Settings with several seeds are pooled: intervals and tests count both seeds and queries (± is the standard deviation over seeds)."  # noqa: E501
+    yield (
+        "Settings with several seeds are pooled: intervals and tests count both seeds and queries; ± is the standard "
+        "deviation over seeds."
+    )
     if min(counts) == 1:
         single = sum(count == 1 for count in counts)
         yield f"{single} of {len(counts)} settings have one seed: their own spread over seeds is not counted."
@@ -62,8 +69,8 @@ def _on_data(comparison: Comparison, measured: Sequence[Run]) -> Iterator[str]:
         sizes = sorted({run.result.get("num_documents") or 0 for run in measured})
         corpora = " to ".join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1])))
         yield (
-            f"The evaluation data differ. Compared are the {len(comparison.query_ids)} queries that all have; the pages "
-            f"that were searched ({corpora}) are not the same, which alone can move the scores."
+            f"The evaluation data differ. Compared are the {len(comparison.query_ids)} queries that all have; the "
+            f"documents that were searched ({corpora}) are not the same, which alone can move the scores."
         )
 
 
@@ -75,4 +82,4 @@ def _on_what_is_missing(comparison: Comparison) -> Iterator[str]:
     if without:
         yield f"Without scores of a baseline, so without a gain: {', '.join(without)}."
     if unfinished := len(comparison.unfinished):
-        yield f"Not ranked, as they have no scores to compare: {unfinished} of the runs, listed below."
+        yield f"Not ranked, as they have no scores to compare: {unfinished} of the runs; they are listed apart."

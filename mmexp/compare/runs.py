@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -129,7 +128,9 @@ def _runs_below(folder: Path) -> Iterator[Path]:
         return
     members = {folder / member.folder: None for member in read_members(folder)} if (folder / INDEX).exists() else {}
     yield from members
-    for inner in sorted(entry.path for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")):
+    for inner in sorted(
+        entry.path for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")
+    ):
         if Path(inner) not in members:
             yield from _runs_below(Path(inner))
 
@@ -172,8 +173,3 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         return {}
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.load(file.read_text(), Loader=loader) or {}
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """An empty dictionary where there is no such file."""
-    return json.loads(file.read_text()) if file.exists() else {}

@@ -27,17 +27,12 @@ class Scores:
     values: np.ndarray
     """float64 (queries,), each between 0 and 1."""
 
+    weights: np.ndarray
+    """float64 (queries,), 1 on average: `(values * weights).mean()` is what result.json says. All 1 but for a reranker
+    with directions of different sizes, whose mean is the mean over directions."""
+
     directions: np.ndarray | None = None
     """int64 (queries,): which direction of a reranker a query belongs to. None: it has none."""
-
-    @property
-    def weights(self) -> np.ndarray:
-        """float64 (queries,), 1 on average: `(values * weights).mean()` is what result.json says. All 1 but where
-        directions have different sizes: a reranker's mean is the mean over directions."""
-        if self.directions is None:
-            return np.ones(len(self.values))
-        sizes = np.bincount(self.directions)
-        return len(self.values) / ((sizes > 0).sum() * sizes[self.directions])
 
     @property
     def weighted(self) -> np.ndarray:
@@ -52,8 +47,9 @@ class Scores:
         if not all(query in place for query in query_ids):
             return None
         chosen = np.array([place[query] for query in query_ids], dtype=np.int64)
-        directions = None if self.directions is None else self.directions[chosen]
-        return Scores(query_ids, self.values[chosen], directions)
+        if self.directions is None:
+            return Scores(query_ids, self.values[chosen], self.weights[chosen])
+        return _by_direction(query_ids, self.values[chosen], self.directions[chosen])
 
 
 def read_scores(file: Path, part: str, value: int | str | None, metric: str) -> Scores:
@@ -63,15 +59,23 @@ def read_scores(file: Path, part: str, value: int | str | None, metric: str) -> 
     """
     names = parquet.read_schema(file).names
     if metric not in names:
-        raise ConfigError(f"{file} has no metric {metric!r}.{did_you_mean(metric, names)} Choose another with --metric.")
+        raise ConfigError(
+            f"{file} has no metric {metric!r}.{did_you_mean(metric, names)} Choose another with --metric."
+        )
     table = parquet.read_table(file, columns=["query_id", part, metric], use_threads=False)
     if value is not None:
         table = table.filter(compute.equal(table[part], value))
     values = table[metric].to_numpy().astype(np.float64)
     if part != DIRECTION:
-        return Scores(shared(tuple(table["query_id"].to_pylist())), values)
+        return Scores(shared(tuple(table["query_id"].to_pylist())), values, np.ones(len(values)))
     directions = table[part].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-    return Scores(shared(tuple(unit_ids(table))), values, directions)
+    return _by_direction(shared(tuple(unit_ids(table))), values, directions)
+
+
+def _by_direction(query_ids: tuple[str, ...], values: np.ndarray, directions: np.ndarray) -> Scores:
+    """Weighted so that each direction counts as much as any other."""
+    sizes = np.bincount(directions)
+    return Scores(query_ids, values, len(values) / (np.count_nonzero(sizes) * sizes[directions]), directions)
 
 
 def read_content(file: Path, part: str) -> dict[str, tuple[Any, ...]]:
@@ -88,7 +92,8 @@ def read_content(file: Path, part: str) -> dict[str, tuple[Any, ...]]:
 
 def unit_ids(table: pa.Table) -> Sequence[str]:
     """ "direction/query_id" of each row."""
-    return [f"{direction}/{query}" for direction, query in zip(*(table[c].to_pylist() for c in (DIRECTION, "query_id")))]  # noqa: B905
+    directions, queries = (table[name].to_pylist() for name in (DIRECTION, "query_id"))
+    return [f"{direction}/{query}" for direction, query in zip(directions, queries, strict=True)]
 
 
 def _hashable(value: Any) -> Any:

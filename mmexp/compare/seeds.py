@@ -1,9 +1,10 @@
 """The error of a mean over queries and seeds, both drawn from many: two random effects that cross.
 
 The mean of S seeds by Q queries has variance (MS_seeds + MS_queries - MS_error) / (S Q). With few seeds the first of
-these is hardly known, and t with Satterthwaite's degrees of freedom covers the truth in 88 to 93% of cases only (2 and
-3 seeds). So the mean square of the seeds is integrated over what it may be: a generalized interval, which is t where
-there is one seed, t over seeds where they matter alone, and errs on the wide side in between.
+these is hardly known, and where it counts, t with Satterthwaite's degrees of freedom covers the truth in as few as 88%
+of cases (2 seeds) and 92% (3 seeds). So the mean square of the seeds is integrated over what it may be: a generalized
+interval, which is t where there is one seed, t over seeds where they matter alone, and errs on the wide side in
+between.
 
 Source: Weerahandi 1993, Generalized Confidence Intervals.
 """
@@ -74,7 +75,7 @@ class MeanError:
 
     def half_width(self, level: float = 0.95) -> float:
         """Of the interval around the mean."""
-        low, high = 0.0, np.sqrt(self.query_variance)
+        low, high = 0.0, float(np.sqrt(self.query_variance))
         while self.p(high) > 1 - level:
             high *= 2
         for _ in range(50):

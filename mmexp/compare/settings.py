@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mmexp.compare.runs import Run
@@ -23,14 +23,14 @@ class Setting:
     runs: list[Run]
     """By seed."""
 
-    repeats: list[Run]
-    """Finished runs with a config and seed of one of `runs`, and older than it: no draws of their own, so not counted."""
-
     parameters: dict[str, Scalar]
     """What differs among the settings that are compared, by config key; the same keys in each. Lists as words."""
 
     label: str
     """For people: "bs=8__px=100000". Unique among the settings that are compared."""
+
+    repeats: list[Run] = field(default_factory=list)
+    """Finished runs with the config and seed of one of `runs`, and older: no draws of their own, so not counted."""
 
     @property
     def seeds(self) -> list[int | None]:
@@ -58,7 +58,7 @@ def _setting(runs: list[Run], parameters: dict[str, Scalar], words: str) -> Sett
     newest_last = sorted(runs, key=lambda run: run.result.get("ended", ""))
     of_seed = {run.seed: run for run in newest_last}
     counted = [of_seed[seed] for seed in sorted(of_seed, key=_order)]
-    return Setting(counted, [run for run in runs if run not in counted], parameters, words)
+    return Setting(counted, parameters, words, repeats=[run for run in runs if run not in counted])
 
 
 def _identity(run: Run) -> str:
@@ -66,7 +66,12 @@ def _identity(run: Run) -> str:
     if not run.config:
         return str(run.run_dir)
     counts = {key: value for key, value in _config(run).items() if key not in (*VOLATILE, SEED)}
-    return json.dumps([counts, _schemas(run), run.result.get("num_processes")], sort_keys=True, default=str)
+    return json.dumps([counts, _schemas(run), _facts(run)], sort_keys=True, default=str)
+
+
+def _facts(run: Run) -> dict[str, Scalar]:
+    """What changes the result and is not in the config, or not in one key of it."""
+    return {"num_processes": run.result.get("num_processes"), "data_fingerprint": run.fingerprint}
 
 
 def _config(run: Run) -> dict[str, Any]:
@@ -103,7 +108,7 @@ def _what_differs(runs: list[Run]) -> list[dict[str, Scalar]]:
     for run, options in zip(runs, schemas, strict=True):
         config = {key: value for key, value in _config(run).items() if key not in (*VOLATILE, SEED)}
         values = {path: options.get(path) for path in other_options} | dict(_flat(config))
-        flat.append({**values, "num_processes": run.result.get("num_processes")})
+        flat.append({**values, **_facts(run)})
 
     def counts(key: str) -> bool:
         parents = {key[:n] for n in range(len(key)) if key[n] == "."}

@@ -60,7 +60,7 @@ def _tail(sizes: np.ndarray, total: float) -> float:
 
 
 def _lattice(sizes: np.ndarray) -> float:
-    """Half the distance between the values that the sum may take, where all sizes are multiples of the least; else 0."""
+    """Half the distance between the values of the sum, where all sizes are multiples of the least; else 0."""
     least = float(sizes.min())
     multiples = sizes / least
     return least if np.allclose(multiples, multiples.round(), atol=1e-6) else 0.0

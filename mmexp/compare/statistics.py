@@ -72,9 +72,7 @@ def estimates(samples: Sequence[np.ndarray]) -> list[Estimate]:
         return []
     of_queries = np.stack([sample.mean(axis=0) for sample in samples], axis=1)
     lows, highs = bootstrap_interval(of_queries)
-    return [
-        _estimate(sample, float(low), float(high)) for sample, low, high in zip(samples, lows, highs, strict=True)
-    ]
+    return [_estimate(sample, float(low), float(high)) for sample, low, high in zip(samples, lows, highs, strict=True)]
 
 
 def _estimate(sample: np.ndarray, low: float, high: float) -> Estimate:
@@ -117,7 +115,7 @@ def _difference(ours: np.ndarray, theirs: np.ndarray) -> Difference:
         p = sign_flip_p(of_queries)
     else:
         paired = (ours - theirs,) if len(ours) == len(theirs) else (ours, theirs)
-        seeds = [error for sample in paired if (error := seed_error(sample)) is not None]
+        seeds = [of_seeds for sample in paired if (of_seeds := seed_error(sample)) is not None]
         error = _mean_error(of_queries, *seeds)
         half = error.half_width()
         low, high = delta - half, delta + half

@@ -1,0 +1,142 @@
+"""The comparison in the terminal: what is better and by how much, what it cost, what is not ranked, what to know."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from mmexp.compare.statistics import NOT_SHOWN
+from mmexp.sweep.names import SHORT
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mmexp.compare.comparison import Comparison, Row
+    from mmexp.compare.runs import Run
+    from mmexp.compare.settings import Setting
+    from mmexp.compare.statistics import Difference, Estimate
+
+# Of a file or a pipe, which has no width of its own.
+WIDTH = 120
+# More parameters than this are one column of words.
+MAX_PARAMETERS = 4
+UNKNOWN = "-"
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print it, 120 columns wide where the terminal does not say."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else shutil.get_terminal_size((WIDTH, 24)).columns
+    console = Console(markup=False, highlight=False, width=width)
+    console.print(_quality(comparison))
+    console.print(_costs(comparison))
+    for note in comparison.notes:
+        console.print(f"- {note}")
+    if comparison.unfinished:
+        console.print(unfinished_table(comparison.unfinished))
+
+
+def _quality(comparison: Comparison) -> Table:
+    part = f" at {comparison.part}" if comparison.part else ""
+    title = f"{comparison.metric}{part} on {len(comparison.query_ids)} queries, 95% intervals"
+    named = comparison.reference.setting.label
+    columns = [comparison.metric, *(["seeds"] if _is_pooled(comparison) else []), "gain over baseline"]
+    against = [f"against {named}"] if len(comparison.rows) > 1 else []
+    table = _table(title, ["", *_setting_columns(comparison), *columns, *against])
+    for rank, row in enumerate(comparison.rows, 1):
+        seeds = [spread_words(row.estimate)] if _is_pooled(comparison) else []
+        other = [_against(row, comparison)] if against else []
+        cells = [estimate_words(row.estimate), *seeds, difference_words(row.to_baseline), *other]
+        table.add_row(str(rank), *_setting_cells(row.setting, comparison), *cells)
+    return table
+
+
+def _costs(comparison: Comparison) -> Table:
+    names = ["hours", "GPU-hours", "pages/s", "peak GB", "kWh", "GPU", "CPU", "RAM", "kg CO2", "points/kWh"]
+    table = _table(_energy_title(comparison), ["", *_setting_columns(comparison), *names])
+    for rank, row in enumerate(comparison.rows, 1):
+        cost = row.cost
+        peak = None if cost.peak_memory_bytes is None else cost.peak_memory_bytes / 1e9
+        energy = [cost.kwh, cost.gpu_kwh, cost.cpu_kwh, cost.ram_kwh, cost.co2_kg, cost.points_per_kwh]
+        numbers = [cost.hours, cost.gpu_hours, cost.pages_per_second, peak, *energy]
+        table.add_row(str(rank), *_setting_cells(row.setting, comparison), *map(number, numbers))
+    return table
+
+
+def unfinished_table(runs: Iterable[Run]) -> Table:
+    """The runs that are not ranked, and why."""
+    table = _table("not ranked", ["run", "status", "why"])
+    for run in runs:
+        table.add_row(run.name, run.status, run.error or UNKNOWN)
+    return table
+
+
+def estimate_words(estimate: Estimate) -> str:
+    """ "0.9470 [0.9310, 0.9600]"."""
+    return f"{estimate.mean:.4f} [{estimate.low:.4f}, {estimate.high:.4f}]"
+
+
+def spread_words(estimate: Estimate) -> str:
+    """ "3 ±0.0042": how many seeds, and their standard deviation."""
+    spread = "" if estimate.spread_over_seeds is None else f" ±{estimate.spread_over_seeds:.4f}"
+    return f"{estimate.num_seeds}{spread}"
+
+
+def difference_words(difference: Difference | None) -> str:
+    """Two lines: "+0.0590 [+0.0410, +0.0770]" and "p<0.001 d=0.52 better" or "p=0.420 no difference shown"."""
+    if difference is None:
+        return UNKNOWN
+    interval = f"{difference.delta:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
+    is_shown = difference.words != NOT_SHOWN and difference.effect_size is not None
+    effect = f" d={difference.effect_size:.2f}" if is_shown else ""
+    return f"{interval}\n{p_words(difference.p_holm)}{effect} {difference.words}"
+
+
+def p_words(p: float) -> str:
+    """ "p=0.042", "p<0.001"."""
+    return "p<0.001" if p < 0.001 else f"p={p:.3f}"
+
+
+def number(value: float | None) -> str:
+    """With about three digits that count."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _against(row: Row, comparison: Comparison) -> str:
+    return "reference" if row is comparison.reference else difference_words(row.to_reference)
+
+
+def _is_pooled(comparison: Comparison) -> bool:
+    return any(row.estimate.num_seeds > 1 for row in comparison.rows)
+
+
+def _setting_columns(comparison: Comparison) -> list[str]:
+    keys = list(comparison.axes)
+    return [SHORT.get(key, key.rpartition(".")[2]) for key in keys] if 0 < len(keys) <= MAX_PARAMETERS else ["setting"]
+
+
+def _setting_cells(setting: Setting, comparison: Comparison) -> list[str]:
+    if 0 < len(comparison.axes) <= MAX_PARAMETERS:
+        return [UNKNOWN if value is None else str(value) for value in setting.parameters.values()]
+    return [setting.label]
+
+
+def _energy_title(comparison: Comparison) -> str:
+    """Which parts of the energy are measured, and which estimated."""
+    sources = [row.cost.energy_source for row in comparison.rows]
+    words = {part: " or ".join(sorted({s[part] for s in sources if part in s})) for s in sources for part in s}
+    return "cost" + (f" (energy: {', '.join(f'{part} {word}' for part, word in words.items())})" if words else "")
+
+
+def _table(title: str, columns: list[str]) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", padding=(0, 1, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

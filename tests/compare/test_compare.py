@@ -1,0 +1,338 @@
+"""Comparisons of run folders: what is pooled, refused, ranked, tested and said."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmexp.compare.__main__ import main
+from mmexp.compare.comparison import Comparison, compare
+from mmexp.compare.runs import find_runs
+from mmexp.schema import ConfigError
+from tests.compare.run_folders import ndcg_scores, write_config, write_failure, write_run, write_sweep
+
+BATCH = "trainer.per_device_train_batch_size"
+
+
+@pytest.fixture
+def scores():
+    """Scores of 300 queries by how many have their page at the top: those of a better run are nowhere worse."""
+    draws = np.random.default_rng(3).random(300)
+    values = np.append(1 / np.log2(np.arange(2, 12)), 0.0)
+
+    def of(at_top: float) -> np.ndarray:
+        place = np.where(draws < at_top, 0, np.ceil((draws - at_top) / (1 - at_top) * 10))
+        return values[place.astype(int).clip(0, 10)]
+
+    return of
+
+
+def compared(*paths: Path, **asked) -> Comparison:
+    return compare(find_runs(paths), **asked)
+
+
+def named(comparison: Comparison, label: str):
+    return next(row for row in comparison.rows if row.setting.label == label)
+
+
+def test_settings_are_ranked_with_what_differs_and_how_they_differ(tmp_path, scores):
+    for batch_size, at_top in ((8, 0.6), (16, 0.61), (32, 0.8)):
+        write_run(tmp_path / f"b{batch_size}", scores(at_top), scores(0.5), {BATCH: batch_size})
+    found = compared(tmp_path)
+    assert [row.setting.parameters for row in found.rows] == [{BATCH: 32}, {BATCH: 16}, {BATCH: 8}]
+    assert found.axes == {BATCH: [8, 16, 32]}
+    best, middle, last = found.rows
+    assert found.reference is best
+    assert best.to_reference is None
+    assert best.estimate.mean == pytest.approx(scores(0.8).mean())
+    assert best.estimate.low < best.estimate.mean < best.estimate.high
+    assert middle.to_reference.words == last.to_reference.words == "worse"
+    assert best.to_baseline.delta == pytest.approx(best.estimate.mean - best.baseline.mean)
+    assert best.to_baseline.words == "better"
+    assert best.to_baseline.losses == 0 < best.to_baseline.wins
+
+
+def test_what_is_noise_is_said_to_be(tmp_path):
+    generator = np.random.default_rng(1)
+    for batch_size in (8, 16):
+        write_run(tmp_path / f"b{batch_size}", ndcg_scores(generator, (300,), 0.8), config={BATCH: batch_size})
+    other = compared(tmp_path).rows[1]
+    assert other.to_reference.delta < 0
+    assert other.to_reference.words == "no difference shown"
+    assert other.to_reference.low < 0 < other.to_reference.high
+
+
+def test_equal_runs_have_p_1_and_the_width_of_what_was_not_seen(tmp_path, scores):
+    for batch_size in (8, 16):
+        write_run(tmp_path / f"b{batch_size}", scores(0.8), scores(0.8), {BATCH: batch_size})
+    other = compared(tmp_path).rows[1].to_reference
+    assert (other.delta, other.p, other.effect_size, other.ties) == (0.0, 1.0, 0.0, 300)
+    assert other.low == pytest.approx(-(1 - 0.025 ** (1 / 300)))
+    assert other.high == -other.low
+
+
+def test_one_query_tells_nothing(tmp_path):
+    for batch_size, score in ((8, 0.0), (16, 1.0)):
+        write_run(tmp_path / f"b{batch_size}", [score], config={BATCH: batch_size})
+    best, other = compared(tmp_path).rows
+    assert other.to_reference.p == 1
+    assert other.to_reference.words == "no difference shown"
+    assert best.estimate.low < 0.05
+    assert other.estimate.high > 0.95
+    assert other.to_reference.high > 0.9
+
+
+def test_runs_that_differ_in_their_seed_are_one_setting(tmp_path, scores):
+    spread = np.random.default_rng(1).normal(0, 0.02, 6)
+    for n, (batch_size, seed) in enumerate([(b, s) for b in (8, 16) for s in (1, 2, 3)]):
+        config = {BATCH: batch_size, "seed": seed, "output_root": f"elsewhere-{n}", "launch.num_processes": n}
+        write_run(tmp_path / f"b{batch_size}-s{seed}", scores(0.8 + spread[n]), scores(0.5), config)
+    found = compared(tmp_path)
+    assert [row.setting.seeds for row in found.rows] == [[1, 2, 3], [1, 2, 3]]
+    assert set(found.axes) == {BATCH}
+    row = named(found, "bs=8")
+    means = [run.scores("final").values.mean() for run in row.setting.runs]
+    assert row.estimate.mean == pytest.approx(np.mean(means))
+    assert row.estimate.spread_over_seeds == pytest.approx(np.std(means, ddof=1))
+    alone = compare(row.setting.runs[:1]).rows[0].estimate
+    assert row.estimate.high - row.estimate.low > 0.9 * (alone.high - alone.low)
+    assert any("pooled" in note for note in found.notes)
+
+
+def test_one_seed_each_is_said(tmp_path, scores):
+    write_run(tmp_path / "a", scores(0.8))
+    assert any(note.startswith("One seed each: spread over seeds is not counted") for note in compared(tmp_path).notes)
+
+
+def test_a_repeated_seed_counts_once_and_is_named(tmp_path, scores):
+    write_run(tmp_path / "old", scores(0.7), result={"ended": "2026-01-01T00:00:00+00:00"})
+    write_run(tmp_path / "new", scores(0.8), result={"ended": "2026-01-02T00:00:00+00:00"})
+    found = compared(tmp_path)
+    assert [run.name for row in found.rows for run in row.setting.runs] == ["new"]
+    assert any("old repeats a setting and seed" in note for note in found.notes)
+
+
+def test_a_halved_mini_batch_is_the_same_setting(tmp_path, scores):
+    write_run(tmp_path / "a", scores(0.8))
+    halved = write_run(tmp_path / "b", scores(0.81), config={"seed": 2, "loss.mini_batch_num_tokens": 1024})
+    halvings = [
+        {"key": "mini_batch_num_tokens", "before": 4096, "after": 2048},
+        {"key": "mini_batch_num_tokens", "before": 2048, "after": 1024},
+    ]
+    file = halved / "composition.yaml"
+    file.write_text(file.read_text().replace("halvings: []", f"halvings: {json.dumps(halvings)}"))
+    assert [row.setting.seeds for row in compared(tmp_path).rows] == [[1, 2]]
+
+
+def test_what_says_the_same_twice_is_one_parameter_and_an_option_stands_for_its_fields(tmp_path, scores):
+    same = {"model.max_pixels": 100, "data.jpeg_pixels": 100}
+    write_run(tmp_path / "a", scores(0.8), config=same)
+    write_run(tmp_path / "b", scores(0.7), config={"loss.margin": 0.1}, schemas={"loss": "loss/triplet"})
+    write_run(tmp_path / "c", scores(0.6))
+    assert set(compared(tmp_path).axes) == {"loss", "model.max_pixels"}
+
+
+def test_a_sweep_says_itself_what_it_varies(tmp_path, scores):
+    write_run(tmp_path / "one", scores(0.8), config={"loss.scale": 30, "trainer.weight_decay": 0.1})
+    write_run(tmp_path / "two", scores(0.7))
+    write_sweep(tmp_path, {"one": {"recipe": "mine", "seed": 1}, "two": {"recipe": "theirs", "seed": 1}, "three": {}})
+    found = compared(tmp_path)
+    assert found.axes == {"recipe": ["mine", "theirs"]}
+    assert [(run.name, run.status) for run in found.unfinished] == [("three", "waiting")]
+
+
+def test_unfinished_failed_and_diverged_runs_are_listed_with_why(tmp_path, scores, capsys):
+    write_run(tmp_path / "good", scores(0.8))
+    write_failure(tmp_path / "bad", "failed", "OSError: no\nspace")
+    write_failure(tmp_path / "wild", "diverged", "Diverged: the loss is nan")
+    write_config(tmp_path / "begun", {}, {})
+    (tmp_path / "begun" / "metrics.jsonl").write_text("")
+    bare = write_run(tmp_path / "bare", scores(0.8))
+    (bare / "per_query" / "final.parquet").unlink()
+    found = {run.name: (run.status, run.error) for run in compared(tmp_path).unfinished}
+    assert found == {
+        "bad": ("failed", "OSError: no space"),
+        "bare": ("finished", "it has no per_query/final.parquet, so there are no scores to compare"),
+        "begun": ("started", None),
+        "wild": ("diverged", "Diverged: the loss is nan"),
+    }
+    main([str(tmp_path), "--output", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert "the loss is nan" in printed
+    assert "started" in printed
+    for status in ("failed", "diverged", "started"):
+        assert status in (tmp_path / "out" / "comparison.csv").read_text()
+
+
+@pytest.mark.parametrize("on_common", [False, True])
+def test_different_evaluation_data_are_refused_or_compared_on_what_they_share(tmp_path, scores, on_common):
+    mine = [f"q{n}" for n in range(300)]
+    write_run(tmp_path / "a", scores(0.8), ids=mine)
+    write_run(tmp_path / "b", scores(0.7), ids=[f"q{n}" for n in range(100, 400)], result={"data_fingerprint": "f0"})
+    if not on_common:
+        with pytest.raises(ConfigError, match=r"a and b have different evaluation data .*--common-queries"):
+            compared(tmp_path)
+        return
+    found = compared(tmp_path, on_common_queries=True)
+    assert found.query_ids == tuple(mine[100:])
+    values = {run.name: run.scores("final").values for row in found.rows for run in row.setting.runs}
+    means = {run.name: row.estimate.mean for row in found.rows for run in row.setting.runs}
+    assert means == pytest.approx({"a": values["a"][100:].mean(), "b": values["b"][:200].mean()})
+    assert any("evaluation data differ" in note for note in found.notes)
+
+
+def test_equal_ids_of_other_queries_are_not_common(tmp_path, scores):
+    write_run(tmp_path / "a", scores(0.8))
+    other = write_run(tmp_path / "b", scores(0.7), result={"data_fingerprint": "f0"})
+    from pyarrow import compute, parquet
+
+    file = other / "per_query" / "final.parquet"
+    table = parquet.read_table(file)
+    words = compute.binary_join_element_wise(table["query"], "else", " ")
+    parquet.write_table(table.set_column(table.schema.get_field_index("query"), "query", words), file)
+    with pytest.raises(ConfigError, match="no query in common"):
+        compared(tmp_path, on_common_queries=True)
+
+
+def test_missing_queries_are_refused_and_named(tmp_path, scores):
+    write_run(tmp_path / "a", scores(0.8))
+    write_run(tmp_path / "b", scores(0.7)[:298])
+    with pytest.raises(ConfigError, match=r"b lacks 2 of the queries of a: q0298, q0299\. .*--common-queries"):
+        compared(tmp_path)
+    assert len(compared(tmp_path, on_common_queries=True).query_ids) == 298
+
+
+def test_queries_in_another_order_are_paired_by_id(tmp_path, scores):
+    order = np.random.default_rng(0).permutation(300)
+    write_run(tmp_path / "a", scores(0.8))
+    write_run(tmp_path / "b", scores(0.8)[order], ids=[f"q{n:04d}" for n in order], config={BATCH: 16})
+    assert compared(tmp_path).rows[1].to_reference.ties == 300
+
+
+def test_a_reranker_counts_each_direction_alike(tmp_path):
+    parts = {"text_to_image": [1.0, 0.5, 1.0, 0.0], "image_to_text": [1.0, 0.0]}
+    lower = {"text_to_image": [0.5, 0.5, 1.0, 0.0], "image_to_text": [1.0, 0.0]}
+    write_run(tmp_path / "a", parts, lower, part="direction")
+    found = compared(tmp_path)
+    assert found.rows[0].estimate.mean == pytest.approx((0.625 + 0.5) / 2)
+    assert found.rows[0].to_baseline.delta == pytest.approx(0.125 / 2)
+    assert found.query_ids[-1] == "image_to_text/q0001"
+    assert compared(tmp_path, part="image_to_text").rows[0].estimate.mean == 0.5
+
+
+def test_rerankers_among_other_numbers_of_documents_and_searches_are_refused(tmp_path, scores):
+    write_run(tmp_path / "a", {"text_to_image": scores(0.8)}, part="direction")
+    more = {"reranking.num_eval_negatives": 20}
+    write_run(tmp_path / "b", {"text_to_image": scores(0.8)}, part="direction", config=more)
+    with pytest.raises(ConfigError, match="among 100 drawn negatives and b among 20"):
+        compared(tmp_path)
+    write_run(tmp_path / "c", scores(0.8))
+    with pytest.raises(ConfigError, match=r"a is a reranker.*and c searches"):
+        compared(tmp_path / "a", tmp_path / "c")
+
+
+def test_evaluations_without_a_baseline_and_two_stages_compare_with_others(tmp_path, scores):
+    write_run(tmp_path / "evaluated", scores(0.7), config={"task": "evaluate"})
+    write_run(tmp_path / "two-stage", {5: scores(0.75), 20: scores(0.8)}, part="top_k", config={"task": "two"})
+    found = compared(tmp_path)
+    assert [run.name for row in found.rows for run in row.setting.runs] == ["two-stage", "evaluated"]
+    assert found.rows[0].estimate.mean == pytest.approx(scores(0.8).mean())  # of the most documents
+    assert found.rows[0].baseline is found.rows[0].to_baseline is None
+    assert any("Without scores of a baseline" in note for note in found.notes)
+
+
+def test_an_embedding_size_can_be_compared(tmp_path, scores):
+    write_run(tmp_path / "a", {128: scores(0.8), 64: scores(0.7)})
+    write_run(tmp_path / "b", {128: scores(0.8)}, config={BATCH: 16})
+    assert compared(tmp_path / "a").rows[0].estimate.mean == pytest.approx(scores(0.8).mean())
+    found = compared(tmp_path, part="64")
+    assert found.rows[0].estimate.mean == pytest.approx(scores(0.7).mean())
+    assert [(run.name, run.error) for run in found.unfinished] == [("b", "it was not measured at 64, only at 128")]
+    with pytest.raises(ConfigError, match="There is: 128, 64"):
+        compared(tmp_path, part="32")
+
+
+def test_another_metric_can_be_compared_and_an_unknown_one_is_refused(tmp_path, scores):
+    write_run(tmp_path / "a", scores(0.8))
+    assert compared(tmp_path, metric="accuracy@1").rows[0].estimate.mean == (scores(0.8) == 1).mean()
+    with pytest.raises(ConfigError, match=r"no metric 'ndcg@5'.*Did you mean 'ndcg@10'"):
+        compared(tmp_path, metric="ndcg@5")
+
+
+def test_a_reference_is_found_by_folder_name_and_label_and_shrinks_the_family(tmp_path, scores):
+    for batch_size, at_top in ((8, 0.6), (16, 0.65), (32, 0.8)):
+        write_run(tmp_path / f"b{batch_size}", scores(at_top), config={BATCH: batch_size})
+    for words in (str(tmp_path / "b16"), "b16", "bs=16"):
+        found = compared(tmp_path, reference=words)
+        assert found.reference.setting.label == "bs=16"
+    assert found.rows[1].to_reference is None
+    best = compared(tmp_path)
+    p = {row.setting.label: row.to_reference for row in best.rows[1:]}["bs=16"]
+    same = found.rows[0].to_reference
+    assert same.p == pytest.approx(p.p)
+    assert same.p_holm <= p.p_holm
+    with pytest.raises(ConfigError, match="--reference b17 is none of"):
+        compared(tmp_path, reference="b17")
+
+
+def test_cost_is_the_mean_over_seeds_and_unknown_where_a_run_does_not_say(tmp_path, scores):
+    write_run(tmp_path / "a", scores(0.8), scores(0.6))
+    write_run(tmp_path / "b", scores(0.8), scores(0.6), {"seed": 2}, {"seconds": {"train": 7200.0}})
+    row = compared(tmp_path).rows[0]
+    assert (row.cost.hours, row.cost.gpu_hours, row.cost.pages_per_second) == (1.5, 3.0, 40.0)
+    assert (row.cost.gpu_kwh, row.cost.cpu_kwh, row.cost.ram_kwh) == pytest.approx((1.0, 0.5, 0.5))
+    assert row.cost.kwh == pytest.approx(2.0)
+    assert row.cost.points_per_kwh == pytest.approx(100 * row.to_baseline.delta / 2)
+    assert row.cost.energy_source == {"gpu": "measured", "cpu": "estimated", "ram": "estimated"}
+    write_run(tmp_path / "b", scores(0.8), scores(0.6), {"seed": 2}, {"energy": None, "num_gpus": None})
+    without = compared(tmp_path).rows[0].cost
+    assert without.kwh is without.gpu_hours is without.points_per_kwh is None
+
+
+def test_the_command_writes_into_the_sweep_and_fits_120_columns(tmp_path, scores, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    members = {f"m{n}": {BATCH: 8 * n, "model.max_pixels": 1000 * n, "data.num_negatives": n} for n in (1, 2)}
+    for name, parameters in members.items():
+        for seed in (1, 2, 3):
+            config = {**parameters, "seed": seed}
+            write_run(tmp_path / f"{name}-{seed}", scores(0.7 + seed / 100), scores(0.4), config)
+    write_sweep(tmp_path, {f"{name}-{seed}": {**p, "seed": seed} for name, p in members.items() for seed in (1, 2, 3)})
+    main([str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 120
+    assert "no difference shown" in printed
+    assert "3 ±" in printed
+    with (tmp_path / "comparison" / "comparison.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["to_baseline_words"] for row in rows] == ["better", "better"]
+    written = json.loads((tmp_path / "comparison" / "comparison.json").read_text())
+    assert written["rows"][0]["to_baseline"]["words"] == "better"
+    main([str(tmp_path)])  # what a comparison leaves is no run
+    assert len(compared(tmp_path).rows) == 2
+
+
+def test_a_path_without_a_run_is_named_and_no_model_library_is_loaded(tmp_path, scores):
+    write_run(tmp_path / "runs" / "a", scores(0.8))
+    code = (
+        "import sys\nfrom mmexp.compare.__main__ import main\nmain(sys.argv[1:-1])\n"
+        "assert not {'torch', 'transformers', 'datasets', 'sentence_transformers'} & {*sys.modules}\n"
+        "main(sys.argv[1:])"
+    )
+    called = subprocess.run(
+        [sys.executable, "-c", code, f"{tmp_path}/ru*", f"{tmp_path}/nothing"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert called.returncode == 2
+    assert called.stderr == (
+        f"mmexp: {tmp_path}/nothing holds no run. Give folders of runs or sweeps, such as multirun/vdr_tiny.\n"
+    )
+    assert (tmp_path / "comparison" / "comparison.csv").exists()
