@@ -40,12 +40,14 @@ def quantize(run_dir: Path, dims: list[int] | None, margin: float, rescore_multi
     rows = compared(measure(encoded, sizes, rescore_multiplier))
     found = Quantization(composition.run_dir, result["data_fingerprint"], encoded, rows, margin, rescore_multiplier)
     try:
-        draw(rows, found.recommended, margin, found.write())
+        folder = found.write()
+        draw(rows, found.recommended, margin, folder)
     except OSError as error:
         raise ConfigError(
             f"{run_dir} cannot be written to: {error}. Copy it to where you can, and give that."
         ) from error
     print_table(found)
+    print(f"written to {folder}")
 
 
 def chosen(dims: list[int] | None, evaluated: list[int]) -> list[int]:
