@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from mmexp.compare.report.charts import GREY, INK, Chart, LeftOut
+from mmexp.compare.report.charts import GREY, INK, KINDS, Chart, LeftOut
 from mmexp.compare.report.html_table import table_of
 from mmexp.compare.report.markup import Markup, element
 from mmexp.compare.report.tables import Interval
@@ -40,7 +40,7 @@ def inline(svg: str) -> Markup:
 
 
 def _figure(chart: Chart, svg: str) -> Markup:
-    names = [f"{chart.name}.{kind}" for kind in ("png", "svg")]
+    names = [f"{chart.name}.{kind}" for kind in KINDS]
     links = [element("a", name, href=name) for name in names]
     is_wide = sum(isinstance(cell, Interval) for cell in chart.table.rows[-1]) > 1
     return element(
