@@ -242,6 +242,14 @@ def test_pages_are_read_from_the_data_of_the_run_by_their_ids(tmp_path):
     assert Thumbnails.of(run, {"eval-0003": "another question"}).problem.startswith("the data holds other queries")
 
 
-def test_the_report_is_written_and_data_read_without_torch():
-    code = "import sys, mmexp.compare.report, datasets; assert not {'torch', 'transformers'} & set(sys.modules)"
+def test_the_report_is_written_and_pages_read_without_torch():
+    code = """
+import sys
+import datasets, mmexp.compare.report
+from mmexp.compare.report.thumbnails import thumbnail
+from mmexp.data.made_up_pages import MadeUpPages
+train, _ = MadeUpPages(num_train_pages=5, num_eval_pages=5).read()
+assert thumbnail(train.documents[0]).startswith("data:image/jpeg")
+assert not {"torch", "transformers"} & set(sys.modules)
+"""
     subprocess.run([sys.executable, "-c", code], check=True)
