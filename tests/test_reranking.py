@@ -138,6 +138,7 @@ def test_every_loss_trains_a_reranker_that_is_loaded_again_as_it_was_saved(loss,
     per_query = parquet.read_table(run / "run" / "per_query" / "final.parquet").to_pylist()
     assert len(per_query) == result["num_queries"] == 10
     assert np.mean([row["ndcg@10"] for row in per_query]) == pytest.approx(result["final"]["ndcg@10"])
+    assert all(row["attribute/topic"] in row["query"] for row in per_query)
     assert (run / "run" / "ndcg_by_direction.png").stat().st_size > 0
 
     again = evaluated_again(tmp_path / "again", run / "run", overrides)

@@ -266,6 +266,7 @@ def test_what_a_run_leaves(vdr_columns, tmp_path):
             values = [row["ndcg@10"] for row in table if row["dim"] == int(dim)]
             assert sum(values) / 6 == pytest.approx(result["by_dim"][dim][stage]["ndcg@10"])
         assert all(len(row["top"]) == 10 and row["top_scores"] == sorted(row["top_scores"])[::-1] for row in table)
+        assert all([row["attribute/document"]] == row["relevant"] for row in table)
 
     from sentence_transformers import SentenceTransformer
 

@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 
 from mmexp.__main__ import complain
+from mmexp.compare import report
 from mmexp.compare.comparison import Comparison, compare
 from mmexp.compare.files import write_files
+from mmexp.compare.report.breakdowns import breakdown_by_setting
 from mmexp.compare.runs import find_runs
-from mmexp.compare.table import print_comparison
+from mmexp.compare.table import print_breakdown, print_comparison
 from mmexp.schema import ConfigError
 from mmexp.sweep.folder import INDEX
 
@@ -34,7 +36,7 @@ def compare_and_write(asked: argparse.Namespace) -> None:
         raise ConfigError("nothing to compare. Give folders of runs or sweeps, or --project NAME.")
     runs = find_runs(asked.paths)
     found = compare(runs, asked.reference, asked.metric, asked.part, asked.common_queries)
-    show(found, asked.output or folder_of(asked.paths))
+    show(found, asked, asked.output or folder_of(asked.paths))
 
 
 def compare_project(asked: argparse.Namespace) -> None:
@@ -50,21 +52,25 @@ def compare_project(asked: argparse.Namespace) -> None:
     folder = asked.output or Path(FOLDER)
     for data, comparison in found.comparisons.items():
         print(data)
-        show(comparison, folder if len(found.comparisons) == 1 else folder / re.sub(r"\W+", "-", data))
+        show(comparison, asked, folder if len(found.comparisons) == 1 else folder / re.sub(r"\W+", "-", data))
     for note in [*(f"{data}: {why}" for data, why in found.refused.items()), *found.notes]:
         print(f"- {note}")
     if not found.comparisons:
         raise ConfigError(f"project {asked.project}: none of its runs has finished with scores to compare.")
 
 
-def show(found: Comparison, folder: Path) -> None:
+def show(found: Comparison, asked: argparse.Namespace, folder: Path) -> None:
     """Print a comparison, and write it into `folder`."""
+    by_column = breakdown_by_setting(found, asked.by) if asked.by is not None else None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_files(found, folder)
+        report.write(found, folder, shows_pages=not asked.no_pages)
     except OSError as error:
         raise ConfigError(f"{folder} cannot be written to: {error}. Choose another with --output.") from error
     print_comparison(found)
+    if by_column is not None:
+        print_breakdown(by_column)
     print(f"written to {folder}")
 
 
@@ -77,6 +83,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--metric", help="of the per-query scores; default: the primary one, ndcg@10")
     made.add_argument("--part", help="one embedding size, direction or number of reranked documents; default: all")
     made.add_argument("--common-queries", action="store_true", help="on the queries that all have, if data differ")
+    made.add_argument("--by", metavar="COLUMN", help="what the data says of its queries: language, document, ...")
+    made.add_argument("--no-pages", action="store_true", help="leave the data unread: no pictures of pages")
     made.add_argument("--output", type=Path, metavar="DIR", help="default: comparison/, in a sweep's folder for one")
     return made
 

@@ -7,13 +7,16 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from mmexp.compare.report.tables import shown
 from mmexp.compare.statistics import NOT_SHOWN
 from mmexp.sweep.names import SHORT
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from mmexp.compare.comparison import Comparison, Row
+    from mmexp.compare.report.tables import Table as Numbers
     from mmexp.compare.runs import Run
     from mmexp.compare.settings import Setting
     from mmexp.compare.statistics import Difference, Estimate
@@ -26,17 +29,31 @@ UNKNOWN = "-"
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """Print it, 120 columns wide where the terminal does not say."""
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else shutil.get_terminal_size((WIDTH, 24)).columns
-    console = Console(markup=False, highlight=False, width=width)
+    """Print it."""
+    console = _console()
     console.print(_quality(comparison))
     console.print(_costs(comparison))
     for note in comparison.notes:
         console.print(f"- {note}")
     if comparison.unfinished:
         console.print(unfinished_table(comparison.unfinished))
+
+
+def print_breakdown(breakdown: Numbers) -> None:
+    """Print what `--by` asks for: the first column names settings, the others hold intervals."""
+    first, *groups = breakdown.columns
+    table = _table(first, ["setting", *groups])
+    for row in breakdown.rows:
+        table.add_row(*map(shown, row))
+    _console().print(table)
+
+
+def _console() -> Console:
+    """120 columns wide where the terminal does not say."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else shutil.get_terminal_size((WIDTH, 24)).columns
+    return Console(markup=False, highlight=False, width=width)
 
 
 def _quality(comparison: Comparison) -> Table:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import yaml
 from pyarrow import parquet
 
 from mmexp.compare.comparison import Comparison, compare
 from mmexp.compare.runs import find_runs
+from tests.compare.run_folders import write_failure, write_run
 
 DIMS = (32, 64)
 
@@ -29,7 +29,7 @@ class Given:
     kwh: float | None = None
     model_size: int = 1000
     attributes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    texts: Sequence[str | None] | None = None
+    texts: Sequence[str] | None = None
     evaluations: Sequence[float] = ()
     """In training."""
     overrides: Sequence[str] = ()
@@ -38,58 +38,42 @@ class Given:
 
 def comparison_of(folder: Path, given: Sequence[Given], reference: str | None = None) -> Comparison:
     for n, of_run in enumerate(given):
-        write_run(folder / f"run-{n}", of_run)
+        write_given(folder / f"run-{n}", of_run)
     return compare(find_runs([folder]), reference)
 
 
-def write_run(run_dir: Path, given: Given) -> None:
-    run_dir.mkdir(parents=True)
-    config: dict[str, Any] = {"seed": 1}
-    for key, value in given.parameters.items():
-        group, _, name = key.partition(".")
-        config.setdefault(group, {})[name] = value
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
-    (run_dir / "result.json").write_text(json.dumps(_result(given)))
+def write_given(run_dir: Path, given: Given) -> None:
+    if given.error is not None:
+        write_failure(run_dir, "failed", f"ValueError: {given.error}", given.parameters)
+        return
+    final, baseline = (
+        {dim: [value * share * dim / DIMS[-1] for value in given.final] for dim in DIMS} for share in (1, 0.25)
+    )
+    energy = {"gpu_kwh": given.kwh, "cpu_kwh": 0.0, "ram_kwh": 0.0, "co2_kg": 1.0}
+    result = {
+        "model": {"parameters": given.model_size, "architecture": "Tiny"},
+        "overrides": list(given.overrides),
+        "energy": None if given.kwh is None else {"train": energy},
+    }
+    ids = [f"q{n}" for n in range(len(given.final))]
+    write_run(run_dir, final, baseline, given.parameters, result, ids=ids)
+    for stage in ("baseline", "final"):
+        _add_answers(run_dir / "per_query" / f"{stage}.parquet", given)
     with (run_dir / "metrics.jsonl").open("w") as lines:
         for n, value in enumerate(given.evaluations):
             x = {"x/samples_seen": 100.0 * n, "x/energy_kwh": 0.25 * n}
             lines.write(json.dumps({"metrics": {"eval/ndcg@10": value, **x}}) + "\n")
             lines.write(json.dumps({"metrics": {"train/loss": 1.0, **x}}) + "\n")
-    for stage, share in (("baseline", 0.25), ("final", 1.0)):
-        _write_scores(run_dir / "per_query" / f"{stage}.parquet", given, share)
 
 
-def _result(given: Given) -> dict[str, Any]:
-    if given.error is not None:
-        return {"status": "failed", "error": {"type": "ValueError", "message": given.error}}
-    energy = dict.fromkeys(("gpu_kwh", "cpu_kwh", "ram_kwh"), (given.kwh or 0) / 3) | {"co2_kg": 0.2}
-    return {
-        "status": "finished",
-        "primary_metric": "ndcg@10",
-        "data_fingerprint": "f",
-        "model": {"parameters": given.model_size, "architecture": "Tiny"},
-        "overrides": list(given.overrides),
-        "by_dim": {str(dim): {} for dim in DIMS},
-        "seconds": {"train": 3600},
-        "energy": None if given.kwh is None else {"train": energy},
-        "energy_source": {"gpu": "measured", "cpu": "estimated"},
-    }
-
-
-def _write_scores(file: Path, given: Given, share: float) -> None:
+def _add_answers(file: Path, given: Given) -> None:
+    """The best pages, other texts, and what the data says of the queries."""
     count = len(given.final)
-    columns: dict[str, list[Any]] = {}
-    for dim in DIMS:
-        rows = {
-            "query_id": [f"q{n}" for n in range(count)],
-            "query": list(given.texts or [f"query {n}" for n in range(count)]),
-            "dim": [dim] * count,
-            "ndcg@10": [value * share * dim / DIMS[-1] for value in given.final],
-            "relevant": [[f"page-{n}"] for n in range(count)],
-            "top": [[f"page-{(n + k) % count}" for k in range(10)] for n in range(count)],
-            **{f"attribute/{name}": list(of_queries) for name, of_queries in given.attributes.items()},
-        }
-        for name, cells in rows.items():
-            columns.setdefault(name, []).extend(cells)
-    file.parent.mkdir(exist_ok=True)
+    added: dict[str, list[Any]] = {
+        "query": list(given.texts or [f"query {n}" for n in range(count)]),
+        "relevant": [[f"page-{n}"] for n in range(count)],
+        "top": [[f"page-{(n + k) % count}" for k in range(10)] for n in range(count)],
+        **{f"attribute/{name}": list(values) for name, values in given.attributes.items()},
+    }
+    columns = parquet.read_table(file).to_pydict() | {name: values * len(DIMS) for name, values in added.items()}
     parquet.write_table(pa.table(columns), file)

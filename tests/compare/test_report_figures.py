@@ -12,7 +12,7 @@ from matplotlib.container import ErrorbarContainer
 from mmexp.compare.report import charts, draw
 from mmexp.compare.report.charts import SETTINGS, Chart, LeftOut
 from mmexp.compare.report.cost_chart import pareto_front, quality_over_cost
-from mmexp.compare.report.effects import effects, independent
+from mmexp.compare.report.effects import effects, varied_together
 from mmexp.compare.report.effects_chart import main_effects
 from mmexp.compare.report.tables import Interval
 from tests.compare.given import Given, comparison_of
@@ -32,7 +32,7 @@ def grid() -> list[Given]:
 def drawn(tmp_path_factory):
     """Every figure of a comparison that has something for each of them."""
     found = draw(comparison_of(tmp_path_factory.mktemp("grid"), grid()))
-    assert all(isinstance(chart, Chart) for chart in found)
+    assert all(isinstance(chart, Chart) and chart.name in charts.NAMES for chart in found)
     return {chart.name: chart for chart in found}
 
 
@@ -131,8 +131,8 @@ def test_axes_that_say_the_same_are_one_and_it_is_the_one_that_was_typed(tmp_pat
         of.overrides = ["x.a=1", "++y.b=10"]
     comparison = comparison_of(tmp_path, given)
     assert set(comparison.axes) == {"a.follows", "x.a", "y.b"}
-    assert independent(comparison) == ["x.a", "y.b"]
-    assert isinstance(main_effects(comparison), Chart)
+    assert varied_together(comparison) == {"x.a": [], "y.b": ["a.follows"]}
+    assert "cannot be told apart: b with follows." in main_effects(comparison).reading
 
 
 def test_a_figure_with_nothing_to_show_says_why(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from mmexp.__main__ import CONF
+from mmexp.compare.comparison import compare
 from mmexp.compare.report import write
 from mmexp.compare.report.breakdowns import (
     LENGTH,
@@ -25,11 +26,12 @@ from mmexp.compare.report.breakdowns import (
 )
 from mmexp.compare.report.queries import disagreement, shared_failures, sides_of
 from mmexp.compare.report.thumbnails import Thumbnails, evaluation_data
-from mmexp.compare.runs import Run
+from mmexp.compare.runs import Run, find_runs
 from mmexp.composition import freeze
 from mmexp.experiment import register, to_experiment
 from mmexp.schema import ConfigError
 from tests.compare.given import Given, comparison_of
+from tests.compare.run_folders import write_run
 
 HOSTILE = '"><script>alert(1)</script>&<img src=x onerror=alert(1)> $x_1$'
 FINAL = [1.0, 0.0, 0.5, 0.0, 1.0, 1.0]
@@ -49,7 +51,9 @@ def given_pair() -> list[Given]:
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory):
     failed = Given({"x.b": "plain"}, FINAL, error=HOSTILE)
-    return comparison_of(tmp_path_factory.mktemp("runs"), [*given_pair(), failed])
+    found = comparison_of(tmp_path_factory.mktemp("runs"), [*given_pair(), failed])
+    (found.reference.setting.runs[0].run_dir / "composition.yaml").unlink()
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +116,7 @@ def test_the_page_shows_ranking_words_unfinished_runs_and_all_parts(page):
         assert words in page
     for part in ("ranking", "cost", "unfinished", "figures", "queries", "breakdowns"):
         assert f'id="{part}"' in page
-    assert "GPU measured, CPU estimated" in page
+    assert "GPU measured, CPU estimated, RAM estimated" in page
 
 
 def test_every_figure_is_in_the_page_with_its_table_and_beside_it_as_files(page, folder):
@@ -126,7 +130,7 @@ def test_every_figure_is_in_the_page_with_its_table_and_beside_it_as_files(page,
 
 def test_the_page_says_why_it_shows_no_pages(page, comparison, tmp_path):
     assert "Pages are not shown:" in page
-    assert "composition.yaml" in page
+    assert "it has no composition.yaml" in page
     write(comparison, tmp_path, shows_pages=False)
     assert "Pages are not shown: they were not asked for (--no-pages)." in (tmp_path / "index.html").read_text()
 
@@ -138,6 +142,18 @@ def test_queries_that_differ_most_come_first_in_both_directions(comparison):
     [worse] = found.second_better
     assert (worse.scores, worse.text, worse.relevant) == ((0.5, 1.0), TEXTS[2], ["page-2"])
     assert worse.top[0] == ["page-2", "page-3", "page-4"]
+
+
+def test_equal_runs_differ_on_no_query_and_leave_no_figure_of_an_earlier_comparison(tmp_path):
+    comparison = comparison_of(tmp_path, [Given({"x.b": n}, FINAL) for n in range(2)])
+    old, of_others = tmp_path / "learning_curves.png", tmp_path / "mine.png"
+    old.touch()
+    of_others.touch()
+    found = disagreement(comparison)
+    assert (found.first_better, found.second_better) == ([], [])
+    write(comparison, tmp_path)
+    assert (tmp_path / "index.html").read_text().count("On no query.") == 2
+    assert (old.exists(), of_others.exists()) == (False, True)
 
 
 def test_failures_are_those_that_no_setting_answers(comparison):
@@ -168,6 +184,22 @@ def test_a_breakdown_of_all_settings_has_a_column_for_each_group(comparison):
     assert len(table.rows) == 2
     assert [interval.mean for interval in table.rows[0][1:]] == pytest.approx([1.0, 0.25, 0.0, 1.0])
     assert table.columns[1:] == ["1 (1)", "2 to 3 (2)", "4 (1)", "5 to 6 (2)"]
+
+
+def test_the_directions_of_a_reranker_are_a_breakdown_and_its_scores_are_shown_as_measured(tmp_path):
+    ids = {"text_to_image": ["a", "b", "c"], "image_to_text": ["x"]}
+    for n, scores in enumerate(([1.0, 0.5, 0.0], [0.5, 0.5, 0.0])):
+        parts = {"text_to_image": scores, "image_to_text": [0.25]}
+        write_run(tmp_path / str(n), parts, config={"x.b": n}, part="direction", ids=ids)
+    comparison = compare(find_runs([tmp_path]))
+    assert comparison.rows[0].estimate.mean == pytest.approx((0.5 + 0.25) / 2)  # a mean over directions
+    table = breakdown_by_setting(comparison, "direction")
+    assert table.columns[1:] == ["image_to_text (1)", "text_to_image (3)"]
+    assert [interval.mean for interval in table.rows[0][1:]] == pytest.approx([0.25, 0.5])
+    [better] = disagreement(comparison).first_better
+    assert (better.query_id, better.scores, better.text) == ("text_to_image/a", (1.0, 0.5), None)
+    write(comparison, tmp_path)
+    assert "what is compared has no embedding sizes" in (tmp_path / "index.html").read_text()
 
 
 def test_an_unknown_column_is_refused_with_those_that_there_are(comparison):
@@ -210,6 +242,14 @@ def test_pages_are_read_from_the_data_of_the_run_by_their_ids(tmp_path):
     assert Thumbnails.of(run, {"eval-0003": "another question"}).problem.startswith("the data holds other queries")
 
 
-def test_the_report_is_written_and_data_read_without_torch():
-    code = "import sys, mmexp.compare.report, datasets; assert not {'torch', 'transformers'} & set(sys.modules)"
+def test_the_report_is_written_and_pages_read_without_torch():
+    code = """
+import sys
+import datasets, mmexp.compare.report
+from mmexp.compare.report.thumbnails import thumbnail
+from mmexp.data.made_up_pages import MadeUpPages
+train, _ = MadeUpPages(num_train_pages=5, num_eval_pages=5).read()
+assert thumbnail(train.documents[0]).startswith("data:image/jpeg")
+assert not {"torch", "transformers"} & set(sys.modules)
+"""
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmexp.compare.scores import DIRECTION, unit_ids
 from mmexp.data.attributes import PREFIX
 
 if TYPE_CHECKING:
@@ -15,6 +14,9 @@ if TYPE_CHECKING:
     from mmexp.compare.runs import Run
 
 TOP = 3
+
+SIZES = ("dim", "top_k")
+"""Parts at which the same queries are asked again. Others, such as directions, have queries of their own."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,19 @@ class Answers(dict[str, Answer]):
     """{query id, as comparisons name it: answer}."""
 
     @classmethod
-    def of(cls, run: Run, stage: str, part: str | None, query_ids: Collection[str]) -> Answers:
-        """What `run` answered at a stage, of these queries."""
-        wanted = set(query_ids)
+    def of(cls, run: Run, stage: str, part: str | None, query_ids: Sequence[str]) -> Answers:
+        """What `run` answered at a stage, of these queries. What it did not keep is left out."""
+        import pyarrow as pa
+        from pyarrow import compute
+
         table = read(run, stage, part, ["query", "relevant", "top"])
-        places = [n for n, query in enumerate(table["query_id"].to_pylist()) if query in wanted]
-        rows = table.take(places).to_pylist()
-        return cls({row["query_id"]: Answer(row.get("query"), row["relevant"], row["top"][:TOP]) for row in rows})
+        is_wanted = compute.is_in(table["query_id"], value_set=pa.array(query_ids, pa.string()))
+        rows = table.filter(is_wanted).to_pylist()
+        return cls({row["query_id"]: cls._answer(row) for row in rows})
+
+    @staticmethod
+    def _answer(row: dict[str, Any]) -> Answer:
+        return Answer(row.get("query"), row.get("relevant") or [], (row.get("top") or [])[:TOP])
 
 
 def texts(run: Run, part: str | None, query_ids: Sequence[str]) -> list[str | None]:
@@ -61,7 +69,7 @@ def attributes(run: Run, part: str | None, query_ids: Sequence[str]) -> dict[str
 
 def id_in_data(run: Run, query_id: str) -> str:
     """What the data calls a query."""
-    return query_id.partition("/")[2] if run.part == DIRECTION else query_id
+    return query_id if run.part in SIZES else query_id.partition("/")[2]
 
 
 def read(run: Run, stage: str, part: str | None, columns: Sequence[str]) -> pa.Table:
@@ -76,7 +84,8 @@ def read(run: Run, stage: str, part: str | None, columns: Sequence[str]) -> pa.T
     names = parquet.read_schema(file).names
     wanted = [name for name in names if name in ("query_id", run.part, *columns) or name.startswith(PREFIX)]
     table = parquet.read_table(file, columns=wanted)
-    if run.part == DIRECTION:
-        table = table.set_column(wanted.index("query_id"), "query_id", [unit_ids(table)])
-        return table if part is None else table.filter(compute.equal(table[run.part], part))
-    return table.filter(compute.equal(table[run.part], int(part or max(run.parts, key=int))))
+    if run.part in SIZES:
+        return table.filter(compute.equal(table[run.part], int(part or max(run.parts, key=int))))
+    ids = compute.binary_join_element_wise(table[run.part], table["query_id"], "/")
+    table = table.set_column(table.column_names.index("query_id"), "query_id", ids)
+    return table if part is None else table.filter(compute.equal(table[run.part], part))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mmexp.compare.report.breakdowns import Breakdown
-from mmexp.compare.report.figures_section import table_of
+from mmexp.compare.report.html_table import table_of
 from mmexp.compare.report.markup import Markup, element
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mmexp.compare.report.charts import GREY, Chart, LeftOut, error_bars, logarithmic, panels, style
-from mmexp.compare.report.naming import ranked_name
-from mmexp.compare.report.tables import Interval, Table
+from mmexp.compare.report.charts import GREY, Chart, LeftOut, error_bars, legend_below, logarithmic, panels, style
+from mmexp.compare.report.naming import ranked_name, setting_name
+from mmexp.compare.report.tables import Cell, Interval, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from mmexp.compare.cost import Cost
 
 MOST_INTERVALS = 30
+"""Settings of which interval and rank are drawn; of more, those of the front."""
+
+WIDE = 20
+"""Costs that are farther apart than this many times are on a logarithmic axis."""
+
 COSTS: dict[str, Callable[[Cost], float | None]] = {
     "energy (kWh)": lambda cost: cost.kwh,
     "time (hours)": lambda cost: cost.hours,
@@ -37,13 +43,7 @@ def quality_over_cost(comparison: Comparison) -> Chart | LeftOut:
     table = Table(
         ["setting", label, comparison.metric.upper(), "kg CO2", "front"],
         [
-            [
-                ranked_name(row, comparison),
-                cost,
-                Interval.of(row.estimate),
-                row.cost.co2_kg,
-                "✓" if n in front else "",
-            ]
+            [ranked_name(row, comparison), cost, Interval.of(row.estimate), row.cost.co2_kg, "✓" * (n in front)]
             for n, (_, row, cost) in enumerate(points)
         ],
     )
@@ -51,7 +51,7 @@ def quality_over_cost(comparison: Comparison) -> Chart | LeftOut:
     _scatter(axes, points, front, comparison)
     axes.set_xlabel(f"{label}, of one run")
     axes.set_ylabel(comparison.metric.upper())
-    axes.legend(loc="lower right", fontsize=8)
+    legend_below(figure, axes)
     missing = len(ranked) - len(points)
     reading = (
         "Numbers are ranks; bars are 95% intervals. Nothing that costs less beats what is on the Pareto front."
@@ -76,28 +76,26 @@ def pareto_front(costs: Sequence[float], qualities: Sequence[float]) -> list[int
 
 def _scatter(axes: Axes, points: list[tuple[int, Row, float]], front: list[int], comparison: Comparison) -> None:
     costs, values = [cost for *_, cost in points], [Interval.of(row.estimate) for _, row, _ in points]
-    looks = style(0)
-    with_bars = range(len(points)) if len(points) <= MOST_INTERVALS else front
     others = [n for n in range(len(points)) if n not in front]
-    for chosen, color, size in ((others, GREY, 5), (front, looks.color, 6)):
-        barred = [n for n in chosen if n in with_bars]
-        error_bars(axes, [costs[n] for n in barred], [values[n] for n in barred], fmt="none", ecolor=color)
-        label = "not on the front" if chosen is others else None
-        marker = "x" if chosen is others else looks.marker
+    told = range(len(points)) if len(points) <= MOST_INTERVALS else front
+    color, marker, dashes = style(0)
+    groups: list[tuple[list[int], dict[str, Any]]] = [
+        (others, {"color": GREY, "marker": "x", "linestyle": "", "label": "not on the front"}),
+        (front, {"color": color, "marker": marker, "linestyle": dashes, "label": "Pareto front"}),
+    ]
+    for chosen, looks in groups:
+        barred = [n for n in chosen if n in told]
+        bars = [values[n] for n in barred]
+        error_bars(axes, [costs[n] for n in barred], bars, fmt="none", ecolor=looks["color"])
         means = [values[n].mean for n in chosen]
-        axes.plot([costs[n] for n in chosen], means, marker, color=color, markersize=size, label=label)
-    axes.plot(
-        [costs[n] for n in front], [values[n].mean for n in front], looks.marker, linestyle="-", drawstyle="steps-post",
-        color=looks.color, label="Pareto front",
-    )  # fmt: skip
-    reference = next((n for n, (_, row, _) in enumerate(points) if row is comparison.reference), None)
-    if reference is not None:
-        place = [costs[reference]], [values[reference].mean]
-        axes.plot(*place, "o", markersize=12, fillstyle="none", color=style(1).color, label="reference", linestyle="")
-    if min(costs) > 0 and max(costs) / min(costs) > 20:
+        axes.plot([costs[n] for n in chosen], means, drawstyle="steps-post", **looks)
+    for cost, value, row in zip(costs, values, (row for _, row, _ in points), strict=True):
+        if row is comparison.reference:
+            ring: dict[str, Any] = {"markersize": 12, "fillstyle": "none", "linestyle": "", "color": style(1).color}
+            axes.plot([cost], [value.mean], "o", label="reference", **ring)
+    if min(costs) > 0 and max(costs) / min(costs) > WIDE:
         logarithmic(axes)
-    numbered = range(len(points)) if len(points) <= MOST_INTERVALS else front
-    for n in numbered:
+    for n in told:
         axes.annotate(str(points[n][0]), (costs[n], values[n].mean), (5, 4), textcoords="offset points", fontsize=8)
 
 
@@ -106,20 +104,15 @@ def quality_over_size(comparison: Comparison) -> Chart | LeftOut:
     title = f"Model size against {comparison.metric.upper()}"
     sized = [(rank, row, model_of(row)) for rank, row in enumerate(comparison.rows, 1)]
     points = [(rank, row, *model) for rank, row, model in sized if model is not None]
-    if len({parameters for *_, parameters in points}) < 2:
+    sizes = {parameters for *_, parameters in points}
+    if len(sizes) < 2:
         return LeftOut(title, "all models are of one size.")
-    table = Table(
-        ["model", "parameters", f"{comparison.metric.upper()} before", f"{comparison.metric.upper()} after"],
-        [
-            [
-                f"{rank}: {name}",
-                parameters,
-                Interval.of(row.baseline) if row.baseline else None,
-                Interval.of(row.estimate),
-            ]
-            for rank, row, name, parameters in points
-        ],
-    )
+    rows: list[list[Cell]] = [
+        [f"{rank}: {name}", parameters, Interval.of(row.baseline) if row.baseline else None, Interval.of(row.estimate)]
+        for rank, row, name, parameters in points
+    ]
+    metric = comparison.metric.upper()
+    table = Table(["model", "parameters", f"{metric} before", f"{metric} after"], rows)
     figure, [axes] = panels(1, (7, 4), 1)
     before = [(parameters, row.baseline) for _, row, _, parameters in points if row.baseline is not None]
     after = [(parameters, row.estimate) for _, row, _, parameters in points]
@@ -128,23 +121,23 @@ def quality_over_size(comparison: Comparison) -> Chart | LeftOut:
         if values:
             intervals = [Interval.of(estimate) for _, estimate in values]
             error_bars(axes, [size for size, _ in values], intervals, fmt=looks.marker, color=looks.color, label=stage)
+    middle = math.sqrt(min(sizes) * max(sizes))
     for rank, row, name, parameters in points[:MOST_INTERVALS]:
-        words = f"{rank}: {name}"
-        axes.annotate(words, (parameters, row.estimate.mean), (6, 3), textcoords="offset points", fontsize=8)
+        side, offset = ("right", -6) if parameters > middle else ("left", 6)
+        point = (parameters, row.estimate.mean)
+        axes.annotate(f"{rank}: {name}", point, (offset, 3), textcoords="offset points", ha=side, fontsize=8)
     logarithmic(axes)
-    axes.margins(x=0.15)
+    axes.margins(x=0.1)
     axes.set_xlabel("parameters of the model")
     axes.set_ylabel(comparison.metric.upper())
-    axes.legend(loc="lower right", fontsize=8)
+    legend_below(figure, axes)
     reading = "Bars are 95% intervals; the sizes are on a logarithmic axis."
     return Chart("quality_over_size", title, reading, table, figure)
 
 
 def model_of(row: Row) -> tuple[str, int] | None:
-    """Name and parameters of the model of a setting."""
+    """The model of a setting, its checkpoint where it has one, and its parameters; None where they are not known."""
     run = row.setting.runs[0]
     parameters = (run.result.get("model") or {}).get("parameters")
-    if not parameters:
-        return None
-    checkpoint = (run.config.get("model") or {}).get("checkpoint") or run.result["model"].get("architecture") or "?"
-    return str(checkpoint).rstrip("/").rpartition("/")[2], int(parameters)
+    checkpoint = str((run.config.get("model") or {}).get("checkpoint") or "").rstrip("/")
+    return (checkpoint.rpartition("/")[2] or setting_name(row.setting), int(parameters)) if parameters else None

@@ -48,7 +48,8 @@ def effects(comparison: Comparison, of: Iterable[tuple[str, ...]]) -> dict[tuple
 
     None: no combination of the other axes has all of their values.
     """
-    blocks = {axes: whole_blocks(comparison, axes) for axes in of}
+    independent = list(varied_together(comparison))
+    blocks = {axes: whole_blocks(comparison, axes, [key for key in independent if key not in axes]) for axes in of}
     places, samples = [], []
     for axes, whole in blocks.items():
         for value in whole[0] if whole else ():
@@ -63,10 +64,9 @@ def effects(comparison: Comparison, of: Iterable[tuple[str, ...]]) -> dict[tuple
     }
 
 
-def whole_blocks(comparison: Comparison, axes: tuple[str, ...]) -> list[Block]:
+def whole_blocks(comparison: Comparison, axes: tuple[str, ...], others: Sequence[str]) -> list[Block]:
     """For each combination of the other axes that has all values of `axes`, its setting at each of them, in order."""
     blocks: dict[tuple[Scalar, ...], Block] = {}
-    others = [key for key in independent(comparison) if key not in axes]
     for row in comparison.rows:
         parameters = row.setting.parameters
         block = blocks.setdefault(tuple(parameters[key] for key in others), {})
@@ -89,11 +89,9 @@ def mean_over(comparison: Comparison, settings: Sequence[Setting]) -> np.ndarray
     return np.mean(samples, axis=0)
 
 
-def independent(comparison: Comparison) -> list[str]:
-    """The axes, without those that say the same as another, such as `data.jpeg_pixels=${model.max_pixels}`.
-
-    Of two that say the same, what was typed is kept.
-    """
+def varied_together(comparison: Comparison) -> dict[str, list[str]]:
+    """The axes that vary apart from one another, each with those that say the same, such as
+    `data.jpeg_pixels=${model.max_pixels}`. Of those, one that was typed stands for all."""
     rows = comparison.rows
     typed = {
         override.lstrip("+~").partition("=")[0]
@@ -101,9 +99,10 @@ def independent(comparison: Comparison) -> list[str]:
         for run in row.setting.runs
         for override in run.result.get("overrides") or []
     }
-    kept: dict[tuple[int, ...], str] = {}
+    groups: dict[tuple[int, ...], list[str]] = {}
     for axis in sorted(comparison.axes, key=lambda axis: axis not in typed):
         numbers: dict[Scalar, int] = {}
         partition = tuple(numbers.setdefault(row.setting.parameters[axis], len(numbers)) for row in rows)
-        kept.setdefault(partition, axis)
-    return [axis for axis in comparison.axes if axis in kept.values()]
+        groups.setdefault(partition, []).append(axis)
+    groups_of = {first: others for first, *others in groups.values()}
+    return {axis: groups_of[axis] for axis in comparison.axes if axis in groups_of}

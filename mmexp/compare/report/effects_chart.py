@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from mmexp.compare.report.charts import MOST_STYLES, Chart, LeftOut, error_bars, panels, style
-from mmexp.compare.report.effects import Effect, effects, independent
+from mmexp.compare.report.effects import Effect, effects, varied_together
 from mmexp.compare.report.naming import axis_names
 from mmexp.compare.report.tables import Cell, Table
 from mmexp.compare.settings import Scalar
@@ -24,7 +24,7 @@ COLUMNS = 2
 def main_effects(comparison: Comparison) -> Chart | LeftOut:
     """A panel for every swept axis."""
     title = "Main effects of what was swept"
-    found = effects(comparison, [(axis,) for axis in independent(comparison)])
+    found = effects(comparison, [(axis,) for axis in varied_together(comparison)])
     known = [of_axis for of_axis in found.values() if of_axis is not None]
     if not known:
         why = "no two settings differ in one axis alone." if comparison.axes else "nothing was swept."
@@ -48,6 +48,7 @@ def main_effects(comparison: Comparison) -> Chart | LeftOut:
         "are 95% intervals."
         + (f" Not drawn, because no such combination was run: {', '.join(unpaired)}." if unpaired else "")
         + _not_drawn(len(known) - len(drawn))
+        + _together(comparison, names)
     )
     return Chart("main_effects", title, reading, Table(["axis", "value", metric, "settings"], rows), figure)
 
@@ -55,7 +56,7 @@ def main_effects(comparison: Comparison) -> Chart | LeftOut:
 def interactions(comparison: Comparison) -> Chart | LeftOut:
     """A panel for every two swept axes that were crossed."""
     title = "Pairwise interactions of what was swept"
-    pairs = effects(comparison, combinations(independent(comparison), 2))
+    pairs = effects(comparison, combinations(varied_together(comparison), 2))
     crossed = [pair for pair in pairs.values() if pair is not None and len(_lines(pair)) <= MOST_STYLES]
     if not crossed:
         return LeftOut(title, "of no two swept axes was every value of one run with every value of the other.")
@@ -100,6 +101,13 @@ def _name_values(axes: Axes, name: str, values: list[Scalar]) -> None:
     axes.set_xticks(range(len(values)), [_short(value) for value in values])
     axes.margins(x=0.2)
     axes.set_xlabel(name)
+
+
+def _together(comparison: Comparison, names: dict[str, str]) -> str:
+    """A sentence on what cannot be told from an axis."""
+    pairs = {axis: others for axis, others in varied_together(comparison).items() if others}
+    words = (f"{names[axis]} with {', '.join(names[other] for other in others)}" for axis, others in pairs.items())
+    return f" What was varied together cannot be told apart: {'; '.join(words)}." if pairs else ""
 
 
 def _not_drawn(count: int) -> str:

@@ -62,22 +62,20 @@ def learning_curves(comparison: Comparison) -> Chart | LeftOut:
 def learning_curve(row: Row, metric: str) -> list[Point]:
     """The evaluations of a setting in training, in their order: means over its seeds, at what all of them have seen."""
     curves = [_evaluations(run, f"eval/{metric}") for run in row.setting.runs]
-    common = sorted(set.intersection(*(set(curve) for curve in curves)))
-    return [
-        (samples, _mean([curve[samples][0] for curve in curves]), _mean([curve[samples][1] for curve in curves]) or 0.0)
-        for samples in common
-    ]
+    common = sorted(set.intersection(*map(set, curves)))
+    return [_mean_point(samples, [curve[samples] for curve in curves]) for samples in common]
+
+
+def _mean_point(samples: float, of_seeds: list[tuple[float | None, float]]) -> Point:
+    used = [kwh for kwh, _ in of_seeds if kwh is not None]
+    values = [value for _, value in of_seeds]
+    return samples, sum(used) / len(used) if len(used) == len(of_seeds) else None, sum(values) / len(values)
 
 
 def _evaluations(run: Run, name: str) -> dict[float, tuple[float | None, float]]:
     """{samples seen: (kWh, metric)}."""
-    metrics = [row["metrics"] for row in run.history()]
-    return {of_row[SAMPLES]: (of_row.get(ENERGY), of_row[name]) for of_row in metrics if of_row.get(name) is not None}
-
-
-def _mean(values: list[float | None] | list[float]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if len(known) == len(values) else None
+    rows = [row["metrics"] for row in run.history()]
+    return {row[SAMPLES]: (row.get(ENERGY), row[name]) for row in rows if None not in (row.get(name), row.get(SAMPLES))}
 
 
 def _draw(axes: Axes, curves: dict[int, list[Point]], key: str, rows: list[Row], comparison: Comparison) -> None:

@@ -18,9 +18,10 @@ PARTS = ("ranking", "cost", "figures", "queries", "breakdowns")
 def document(comparison: Comparison, sections: list[Markup]) -> str:
     """The whole document."""
     metric = comparison.metric.upper()
+    at = f" at {comparison.part}" if comparison.part else ""
     num_runs = sum(len(row.setting.runs) for row in comparison.rows)
     facts = (
-        f"{metric} of {len(comparison.rows)} settings ({num_runs} runs) on {len(comparison.query_ids):,} queries, "
+        f"{metric}{at} of {len(comparison.rows)} settings ({num_runs} runs) on {len(comparison.query_ids):,} queries, "
         f"reference: {setting_name(comparison.reference.setting)}. Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
     )
     links = [element("a", part, href=f"#{part}") for part in PARTS]

@@ -38,7 +38,7 @@ def quality_over_parts(comparison: Comparison) -> Chart | LeftOut:
     kind = kinds.pop() if len(kinds) == 1 else ""
     title = f"{comparison.metric.upper()} over {PARTS.get(kind, PARTS['dim'])}"
     if kind not in PARTS:
-        return LeftOut(title, "what is compared has no embedding sizes in common.")
+        return LeftOut(title, "what is compared has no embedding sizes.")
     curves = curves_of(comparison, rows)
     sizes = sorted({size for curve in curves.values() for size in curve})
     if len(sizes) < 2:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mmexp.compare.report.html_table import cells_of, table
+from mmexp.compare.report.interval_bar import bar, bar_scale
 from mmexp.compare.report.markup import Markup, element, joined
 from mmexp.compare.report.naming import axis_names, setting_name
 from mmexp.compare.report.tables import Cell, Interval, shown
 from mmexp.compare.statistics import NOT_SHOWN, WORSE
 
 if TYPE_CHECKING:
-    from mmexp.compare.comparison import Comparison, Row
+    from mmexp.compare.comparison import Comparison
     from mmexp.compare.runs import Run
     from mmexp.compare.statistics import Difference
 
 MOST_PARAMETERS = 6
 MOST_NAMES = 8
-BAR_WIDTH, BAR_HEIGHT = 150, 16
 
 
 def results_section(comparison: Comparison) -> Markup:
@@ -61,7 +62,6 @@ def ranking(comparison: Comparison) -> Markup:
     heads = [
         *("#", *(["setting"] if by_label else names.values()), *(["seeds", "spread over seeds"] if has_seeds else [])),
         *(comparison.metric.upper(), "95% interval", "gain over own baseline", "difference to the reference"),
-        *("p (Holm)", "effect size d", "in words"),
     ]
     scale = bar_scale(comparison)
     rows = []
@@ -72,11 +72,11 @@ def ranking(comparison: Comparison) -> Markup:
         cells = [
             *cells_of([rank, *named, *([of.num_seeds, of.spread_over_seeds] if has_seeds else []), Interval.of(of)]),
             element("td", bar(row, comparison.reference, scale), class_="bar"),
-            *cells_of([_interval(row.to_baseline)]),
-            *_to_reference(row.to_reference, is_reference),
+            _difference(row.to_baseline),
+            element("td", "reference") if is_reference else _difference(row.to_reference),
         ]
         rows.append(element("tr", *cells, class_="reference" if is_reference else None))
-    words = "Intervals are of 95%. Bars are drawn on one scale; the dotted line is the reference."
+    words = "Bars are on one scale; the dotted line is the reference. p is corrected (Holm), d is the effect size."
     ranked = element("div", table(heads, rows), class_="ranked")
     return joined(ranked, element("p", words, class_="reading"))
 
@@ -120,74 +120,19 @@ def unfinished(runs: Sequence[Run]) -> Markup:
     return joined(element("h2", "Not compared", id="unfinished"), table(["run", "status", "error", "folder"], rows))
 
 
-def table(heads: Sequence[str], rows: Sequence[Markup]) -> Markup:
-    """A table that scrolls where it is wider or longer than its place."""
-    head = element("thead", element("tr", *(element("th", _breakable(words)) for words in heads)))
-    return element("div", element("table", head, element("tbody", *rows)), class_="scroll")
-
-
-def _breakable(words: str) -> Markup:
-    """Long names of config keys may break at their underscores."""
-    first, *others = words.split("_")
-    return joined(first, *(joined(Markup("_<wbr>"), other) for other in others))
-
-
-def bar_scale(comparison: Comparison) -> tuple[float, float]:
-    """The lowest and the highest end of any interval."""
-    lows, highs = zip(*((row.estimate.low, row.estimate.high) for row in comparison.rows), strict=True)
-    low, high = min(lows), max(highs)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
-
-
-def bar(row: Row, reference: Row, scale: tuple[float, float]) -> Markup:
-    """An interval as a line with its mean, beside a line through the mean of the reference."""
-
-    def place(value: float) -> str:
-        share = (value - scale[0]) / (scale[1] - scale[0])
-        return f"{3 + share * (BAR_WIDTH - 6):.1f}"
-
-    def line(x1: float, x2: float, margin: int, class_: str) -> Markup:
-        middle = str(BAR_HEIGHT // 2)
-        y1, y2 = (middle, middle) if x1 != x2 else (str(margin), str(BAR_HEIGHT - margin))
-        return element("line", x1=place(x1), x2=place(x2), y1=y1, y2=y2, class_=class_)
-
-    of, mean = row.estimate, reference.estimate.mean
-    return element(
-        "svg",
-        line(mean, mean, 0, "at-reference"),
-        line(of.low, of.high, 0, "range") if of.low != of.high else None,
-        line(of.mean, of.mean, 2, "mean"),
-        **{"width": str(BAR_WIDTH), "height": str(BAR_HEIGHT), "aria-hidden": "true"},
-    )
-
-
-def cells_of(cells: Sequence[Cell]) -> list[Markup]:
-    """Cells of one row of a table."""
-    return [element("td", _cell(cell), class_=None if isinstance(cell, str) else "number") for cell in cells]
-
-
-def _cell(cell: Cell) -> Markup | str:
-    """Of an interval, the mean stands out."""
-    words = shown(cell)
-    if not isinstance(cell, Interval):
-        return words
-    mean, _, interval = words.partition(" ")
-    return joined(mean, " ", element("small", interval))
-
-
 def _interval(found: Difference | None) -> Interval | None:
     return None if found is None else Interval(found.delta, found.low, found.high, signed=True)
 
 
-def _to_reference(found: Difference | None, is_reference: bool) -> list[Markup]:
+def _difference(found: Difference | None) -> Markup:
+    """In words, with its interval, p and effect size."""
     if found is None:
-        return [element("td", "reference" if is_reference else "–", colspan="4")]
+        return element("td", shown(None), class_="number")
+    delta, _, interval = shown(_interval(found)).partition(" ")
     effect_size = shown(None) if found.effect_size is None else f"{found.effect_size:+.2f}"
-    return [
-        *cells_of([_interval(found)]),
-        *(element("td", number, class_="number") for number in (_p(found.p_holm), effect_size)),
-        element("td", found.words, class_=found.words.replace(" ", "-")),
-    ]
+    words = element("span", found.words, class_=found.words.replace(" ", "-"))
+    numbers = element("small", f"{interval}, p {_p(found.p_holm)}, d {effect_size}")
+    return element("td", joined(words, " ", delta), numbers, class_="number")
 
 
 def _p(p: float) -> str:
