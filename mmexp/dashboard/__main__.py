@@ -6,10 +6,12 @@ It prints links to open, and ends with Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import signal
+from contextlib import suppress
 from typing import NoReturn
 
 from mmexp.__main__ import complain
-from mmexp.dashboard.server import serve, wait_for_the_end
+from mmexp.dashboard.server import serve
 from mmexp.schema import ConfigError
 
 
@@ -33,17 +35,19 @@ def arguments() -> argparse.Namespace:
         "--project", default="mmexp", help="Trackio project, tracking.project of the runs (%(default)s)"
     )
     parser.add_argument("--port", type=port, help="the first that is free from 7860 on")
-    parser.add_argument("--host", default="127.0.0.1", help="address to serve on (%(default)s, this machine alone)")
+    parser.add_argument("--host", default="127.0.0.1", help="whom to let see it (%(default)s: this machine alone)")
     return parser.parse_args()
 
 
 def main() -> None:
     asked = arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
-        with serve(asked.project, asked.host, asked.port) as links:
+        with suppress(KeyboardInterrupt), serve(asked.project, asked.host, asked.port) as links:
             for what, link in links.items():
                 print(f"{what + ':':<12}{link}", flush=True)
-            wait_for_the_end()
+            while True:
+                signal.pause()
     except ConfigError as error:
         complain(str(error))
 

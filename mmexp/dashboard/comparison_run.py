@@ -14,18 +14,21 @@ from mmexp.trackio_view import TrackioView, import_inbox, offline
 
 # The dashboard lists the run first whose first row is newest.
 NEWEST = "9999-12-31T23:59:59+00:00"
+# The dashboard's plots end in an endless loop over an axis that one of the selected runs has not.
+AXES = {"x/samples_seen": 0.0, "x/hours": 0.0, "x/energy_kwh": 0.0, "x/co2_kg": 0.0}
 
 
-def replace(project: str, shown: dict[str, Any]) -> None:
+def replace(project: str, shown: dict[str, Any], config: dict[str, Any] | None = None) -> None:
     """Put `shown` in the place of what the project's `00-comparison` holds: Trackio's tables, images, texts by name.
 
-    The dashboard shows tables and images of one step in the reverse order, so the first are logged last.
+    The dashboard shows tables and images of one step in the reverse order, so the first are logged last. `config` is
+    what all runs have in common, so that the dashboard finds that to differ which does among them.
     """
-    identity = {"run_id": NAME, "project": project, "name": NAME, "group": "comparison", "config": {}}
+    identity = {"run_id": NAME, "project": project, "name": NAME, "group": "comparison", "config": config or {}}
     with offline(), _turn():
         import_inbox()
         _remove_images(project)
-        TrackioView(identity, [{"step": 0, "metrics": dict(reversed(shown.items()))}]).finish()
+        TrackioView(identity, [{"step": 0, "metrics": {**dict(reversed(shown.items())), **AXES}}]).finish()
         import_inbox()
         _list_first(project)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,15 @@ class ProjectRuns:
 
     gone: list[str]
     """Names of the runs that have no folder any more, or not where Trackio knows it."""
+
+    configs: list[dict[str, Any]]
+    """Of the runs in `run_dirs`, as Trackio has them."""
+
+    @property
+    def common_config(self) -> dict[str, Any]:
+        """What the configs have in common."""
+        common = reduce(_common, self.configs) if self.configs else {}
+        return {key: value for key, value in common.items() if not key.startswith("_")}  # Trackio's own
 
     @property
     def notes(self) -> list[str]:
@@ -50,8 +60,11 @@ def find_project(project: str) -> ProjectRuns:
         except ValueError as error:
             raise ConfigError(f"project {project}: {_no_such(project)}") from error
         found = [(run, _folder_of(run)) for run in runs]
+    there = [(run, folder) for run, folder in found if folder is not None]
     return ProjectRuns(
-        [folder for _, folder in found if folder is not None], [run.name for run, folder in found if folder is None]
+        run_dirs=[folder for _, folder in there],
+        gone=[run.name for run, folder in found if folder is None],
+        configs=[run.config or {} for run, _ in there],
     )
 
 
@@ -62,6 +75,14 @@ def _folder_of(run: Any) -> Path | None:
         if isinstance(named, str) and read_identity(Path(named))["run_id"] == run.id:
             return Path(named)
     return None
+
+
+def _common(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    """Keys that both have with one value, also of dictionaries within."""
+    both = {key: (value, theirs[key]) for key, value in ours.items() if key in theirs}
+    inner = {key: _common(*pair) for key, pair in both.items() if all(isinstance(value, dict) for value in pair)}
+    equal = {key: one for key, (one, other) in both.items() if one == other}
+    return {key: value for key, value in inner.items() if value} | equal
 
 
 def _no_such(project: str) -> str:

@@ -33,17 +33,16 @@ def refresh(
     compared = compare_by_data(find_runs(found.run_dirs), reference, metric, part)
     compared.notes += found.notes
     with TemporaryDirectory() as images:
-        replace(project, contents(compared, Path(images)))
+        replace(project, contents(compared, Path(images)), found.common_config)
     return compared
 
 
 def refresh_after(run_dirs: Iterable[Path]) -> None:
     """Refresh the projects that these runs are shown in. Whatever fails is a warning: the runs are what counts."""
-    projects = {read_identity(run_dir)["project"] for run_dir in run_dirs if (run_dir / IDENTITY).exists()}
-    for project in sorted(projects):
-        try:
+    try:
+        tracked = [run_dir for run_dir in run_dirs if (run_dir / IDENTITY).exists()]
+        for project in sorted({read_identity(run_dir)["project"] for run_dir in tracked}):
             refresh(project)
-        except Exception as error:
-            log.warning("the comparison of project %s in Trackio is not up to date (%s)", project, error)
-        else:
             print(f"To see the comparison: python -m mmexp.dashboard --project {project}", flush=True)
+    except Exception as error:
+        log.warning("the comparison in Trackio is not up to date (%s)", error)

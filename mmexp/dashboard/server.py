@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -75,13 +74,3 @@ def _links(url: str, project: str, write_token: str) -> dict[str, str]:
         "runs": f"{url}?{urlencode({**shown, 'smoothing': 0, 'write_token': write_token})}",
         "comparison": f"{url}media?{urlencode({**shown, 'run_ids': NAME})}",
     }
-
-
-def wait_for_the_end() -> None:
-    """Return at Ctrl-C or SIGTERM."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        while True:
-            signal.pause()
-    except KeyboardInterrupt:
-        return

@@ -59,15 +59,25 @@ def test_metrics_come_in_our_order_as_bars_and_lines(look, links):
         titles = page.locator(".plot-title").all_inner_texts()
         assert titles[:2] == ["ndcg@10", "delta"]
         assert page.locator("input[type=range]").first.input_value() == "0"
+        for group in ("final", "matryoshka", "eval", "train"):
+            draws(page, group)
 
 
-def test_the_run_comparer_puts_parameters_side_by_side(look, links):
+def test_quality_is_drawn_over_energy(look, links):
+    with look(f"{links['runs']}&x_axis=x/energy_kwh") as page:
+        draws(page, "eval")
+        assert page.evaluate("window.trackio.getViewState().x_axis") == "x/energy_kwh"
+
+
+def test_the_run_comparer_finds_what_differs_among_the_runs(look, links):
     with look(links["runs"]) as page:
         page.get_by_text("Show run comparer").click()
+        page.get_by_text("Diff only").click()
         rows = page.locator("table tr")
         rows.first.wait_for()
-        words = rows.all_inner_texts()
-        assert any(row.split("\t")[0] == "batch_size" for row in words), words[:5]
+        keys = {words.split("\t")[0] for words in rows.all_inner_texts()}
+        assert {"batch_size", "max_pixels", "num_negatives", "run_dir"} <= keys
+        assert not {"dims", "learning_rate", "loss", "cfg.data.num_eval_pages"} & keys
 
 
 def test_names_that_mean_harm_are_shown_as_they_are(look, links):
@@ -75,6 +85,17 @@ def test_names_that_mean_harm_are_shown_as_they_are(look, links):
         names = page.locator(".run-name")
         names.first.wait_for()
         assert any("onerror=alert(1)" in name for name in names.all_inner_texts())
+
+
+def draws(page, group: str) -> None:
+    """Wait until the first plot of a group is drawn, which it is when it comes into view."""
+    plot = page.locator(".accordion", has_text=group).first.locator(".plot-container").first
+    plot.scroll_into_view_if_needed()
+    canvas = plot.locator("canvas")
+    canvas.wait_for()
+    painted = """canvas => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data
+        .some((value, place) => place % 4 == 3 && value > 0)"""
+    page.wait_for_function(painted, arg=canvas.element_handle())
 
 
 def is_rendered(page, images: str) -> int:

@@ -76,6 +76,8 @@ def test_a_projects_runs_are_found_by_their_folders_and_what_is_gone_is_said(pro
     shutil.rmtree(folders["again"])
     write_run(folders["again"], project, 0.5)
     found = find_project(project)
+    assert found.common_config["cfg"]["data"]["num_eval_pages"] == 40
+    assert not {"run_dir", "_Created"} & set(found.common_config)
     assert found.run_dirs == [folders["kept"], folders[names[-1]]]
     assert found.gone == ["out__moved", "out__deleted", "out__again", "not ours"]
     assert all(name in found.notes[0] for name in found.gone)

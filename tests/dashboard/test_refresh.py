@@ -90,7 +90,10 @@ def test_a_sweep_ends_well_whatever_fails(tmp_path, monkeypatch, caplog):
     run = write_run(tmp_path / "run", "some-project", 0.5)
     monkeypatch.setattr(refreshing, "refresh", lambda project: 1 / 0)
     refresh_after([run])
-    assert "some-project in Trackio is not up to date (division by zero)" in caplog.text
+    (run / IDENTITY).write_text("no JSON")
+    refresh_after([run])
+    assert len(caplog.records) == 2
+    assert "the comparison in Trackio is not up to date (division by zero)" in caplog.text
 
 
 def test_without_tracking_trackio_is_not_touched(tmp_path, monkeypatch):
