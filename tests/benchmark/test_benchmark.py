@@ -14,6 +14,7 @@ from mmexp.benchmark.splits import read_benchmark
 from mmexp.benchmark.tasks import find_tasks
 from mmexp.compare.comparison import compare
 from mmexp.compare.runs import find_runs
+from mmexp.composition import freeze
 from mmexp.data.media import Media
 from mmexp.encode import Encoder
 from mmexp.models.tiny_vlm import TinyVlm, write_checkpoint
@@ -222,6 +223,12 @@ def test_without_mteb_the_error_says_what_to_install(monkeypatch, tmp_path):
 def test_what_cannot_be_with_a_benchmark_is_refused(overrides, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         experiment_of(tmp_path, *BENCHMARK, "tracking=none", *overrides)
+
+
+def test_data_that_would_be_ignored_is_refused(tmp_path):
+    overrides = [*BENCHMARK, "tracking=none", "data.num_eval_pages=10"]
+    with pytest.raises(ConfigError, match=r"data\.num_eval_pages=10 would be ignored: benchmark\.name=MadeUpPageRet"):
+        freeze(experiment_of(tmp_path, *overrides), tmp_path, overrides)
 
 
 def test_a_benchmark_takes_the_place_of_the_embedded_experiment():
