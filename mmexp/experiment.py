@@ -221,8 +221,8 @@ class Experiment:
         of_data = [override for override in overrides if re.match(r"\+{0,2}data(=|\.(?!media))", override)]
         if self.benchmark is not None and of_data:
             raise ConfigError(
-                f"{of_data[0]} would be ignored: benchmark.name={self.benchmark.name} brings its own data. Leave it out, "
-                "or choose a part of that with benchmark.tasks, benchmark.languages or benchmark.splits."
+                f"{of_data[0]} would be ignored: benchmark.name={self.benchmark.name} brings its own data. Leave it "
+                "out, or choose a part of that with benchmark.tasks, benchmark.languages or benchmark.splits."
             )
 
     def start(self, run_dir: Path, overrides: list[str]) -> float:

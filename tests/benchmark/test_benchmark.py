@@ -9,8 +9,8 @@ import pytest
 from pyarrow import parquet
 
 from mmexp.__main__ import arrange
+from mmexp.benchmark.reading import read_benchmark
 from mmexp.benchmark.settings import Benchmark
-from mmexp.benchmark.splits import read_benchmark
 from mmexp.benchmark.tasks import find_tasks
 from mmexp.compare.comparison import compare
 from mmexp.compare.runs import find_runs
