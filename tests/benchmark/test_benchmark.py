@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from pyarrow import parquet
 
 from mmexp.__main__ import arrange
+from mmexp.benchmark.embedded import Embedded
 from mmexp.benchmark.reading import read_benchmark
+from mmexp.benchmark.scoring import score, text_of
 from mmexp.benchmark.settings import Benchmark
 from mmexp.benchmark.tasks import find_tasks
 from mmexp.compare.comparison import compare
@@ -169,6 +172,31 @@ def test_a_model_that_was_measured_is_not_encoded_again(measured, checkpoints, m
     measured["run"].rename(measured["run"].with_name("first"))
     again = run_in(measured["run"].parent, *BENCHMARK, *evaluation_of(arch, checkpoints[arch]))
     assert again["final"] == measured["benchmark"]["final"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MockMultilingualRetrievalTask",
+        "MockRetrievalDialogTask",
+        "MockInstructionRetrieval",
+        "MockRerankingTask",
+        "MockMultilingualVisionCentricQA",
+        "MockAny2AnyRetrievalI2T",
+    ],
+)
+def test_embeddings_that_are_never_wrong_score_1_on_every_sort_of_task(name, tmp_path):
+    """Each query's is the sum of its answers', which are at right angles."""
+    import mteb.mocks.mock_tasks  # noqa: F401
+
+    [split] = read_benchmark(Benchmark(name), Media(), tmp_path).evaluation.tasks
+    documents = torch.eye(len(split.corpus))
+    position = {document: n for n, document in enumerate(split.corpus)}
+    queries = torch.stack([documents[[position[d] for d in answers]].sum(0) for answers in split.relevant.values()])
+    scores = score(split, Embedded(split, queries, documents, torch.inner))
+    assert scores.metrics["ndcg@10"] == pytest.approx(1)
+    assert {row["query"] for row in scores.per_query} == {text_of(split.queries[n]) for n in range(len(split.queries))}
+    assert [row["query"] is None for row in scores.per_query] == [name.endswith("I2T")] * len(scores.per_query)
 
 
 @pytest.mark.parametrize(
