@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass, field
 from enum import Enum
@@ -218,6 +219,15 @@ class Experiment:
         if self.reranker_arch is not None and self.dims.trains_several:
             raise ConfigError(
                 "dims names embedding sizes, and a reranker has no embedding to cut. Use dims=none with reranker_arch."
+            )
+
+    def refuse_ignored(self, overrides: list[str]) -> None:
+        """Raise `ConfigError` for what was typed and would be read by nobody."""
+        of_data = [override for override in overrides if re.match(r"\+{0,2}data(=|\.(?!media))", override)]
+        if self.benchmark is not None and of_data:
+            raise ConfigError(
+                f"{of_data[0]} would be ignored: benchmark.name={self.benchmark.name} brings its own data. Leave it "
+                "out, or choose a part of that with benchmark.tasks, benchmark.languages or benchmark.splits."
             )
 
     def start(self, run_dir: Path, overrides: list[str]) -> float:

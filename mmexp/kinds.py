@@ -223,7 +223,7 @@ class BenchmarkKind(EmbedderKind):
     """An embedder on the tasks of a benchmark. Measured, not trained."""
 
     def build_data(self, for_training: bool) -> RetrievalData:
-        from mmexp.benchmark.splits import read_benchmark
+        from mmexp.benchmark.reading import read_benchmark
 
         assert self.experiment.benchmark is not None
         cache = Path(self.experiment.output_root) / ".cache"

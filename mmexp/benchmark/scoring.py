@@ -67,7 +67,7 @@ def score(split: TaskSplit, embedded: Embedded) -> TaskScores:
     task, specific_scores = split.task, split.task.task_specific_scores
 
     def keep(scores: Any, qrels: Any, results: Any, hf_split: str, hf_subset: str) -> dict[str, float]:
-        texts = {id_: str(split.queries[n]) for id_, n in split.places[hf_split, hf_subset, "query"].items()}
+        texts = {id_: text_of(split.queries[n]) for id_, n in split.places[hf_split, hf_subset, "query"].items()}
         per_query.extend(
             {"task": split.name, **row} for row in rows_of(scores, qrels, results, texts, hf_split, hf_subset)
         )
@@ -90,7 +90,7 @@ def rows_of(
     scores: dict[str, dict[str, float]],
     qrels: dict[str, dict[str, int]],
     results: dict[str, dict[str, float]],
-    texts: dict[str, str],
+    texts: dict[str, str | None],
     split: str,
     subset: str,
 ) -> list[dict[str, Any]]:
@@ -111,6 +111,12 @@ def rows_of(
             }
         )
     return rows
+
+
+def text_of(query: Any) -> str | None:
+    """The text of a query. None: it is a picture or a recording alone."""
+    text = query.get("text") if isinstance(query, dict) else query
+    return text if isinstance(text, str) else None
 
 
 def metric_name(name: str) -> str:

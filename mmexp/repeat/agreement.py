@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class Agreement:
         """Of two run folders."""
         return cls(numbers_of(original), numbers_of(repeat), metric, paired(original, repeat))
 
-    @property
+    @cached_property
     def compared(self) -> list[Compared]:
         """Every sort of numbers that either has."""
         return [

@@ -6,14 +6,18 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from pyarrow import parquet
 
 from mmexp.__main__ import arrange
+from mmexp.benchmark.embedded import Embedded
+from mmexp.benchmark.reading import read_benchmark
+from mmexp.benchmark.scoring import score, text_of
 from mmexp.benchmark.settings import Benchmark
-from mmexp.benchmark.splits import read_benchmark
 from mmexp.benchmark.tasks import find_tasks
 from mmexp.compare.comparison import compare
 from mmexp.compare.runs import find_runs
+from mmexp.composition import freeze
 from mmexp.data.media import Media
 from mmexp.encode import Encoder
 from mmexp.models.tiny_vlm import TinyVlm, write_checkpoint
@@ -171,6 +175,31 @@ def test_a_model_that_was_measured_is_not_encoded_again(measured, checkpoints, m
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "MockMultilingualRetrievalTask",
+        "MockRetrievalDialogTask",
+        "MockInstructionRetrieval",
+        "MockRerankingTask",
+        "MockMultilingualVisionCentricQA",
+        "MockAny2AnyRetrievalI2T",
+    ],
+)
+def test_embeddings_that_are_never_wrong_score_1_on_every_sort_of_task(name, tmp_path):
+    """Each query's is the sum of its answers', which are at right angles."""
+    import mteb.mocks.mock_tasks  # noqa: F401
+
+    [split] = read_benchmark(Benchmark(name), Media(), tmp_path).evaluation.tasks
+    documents = torch.eye(len(split.corpus))
+    position = {document: n for n, document in enumerate(split.corpus)}
+    queries = torch.stack([documents[[position[d] for d in answers]].sum(0) for answers in split.relevant.values()])
+    scores = score(split, Embedded(split, queries, documents, torch.inner))
+    assert scores.metrics["ndcg@10"] == pytest.approx(1)
+    assert {row["query"] for row in scores.per_query} == {text_of(split.queries[n]) for n in range(len(split.queries))}
+    assert [row["query"] is None for row in scores.per_query] == [name.endswith("I2T")] * len(scores.per_query)
+
+
+@pytest.mark.parametrize(
     ("asked", "message"),
     [
         ({"name": "ViDoRe(v22)"}, r"neither a benchmark nor a task of mteb \S+, .* Did you mean 'ViDoRe\(v2\)'\?"),
@@ -222,6 +251,12 @@ def test_without_mteb_the_error_says_what_to_install(monkeypatch, tmp_path):
 def test_what_cannot_be_with_a_benchmark_is_refused(overrides, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         experiment_of(tmp_path, *BENCHMARK, "tracking=none", *overrides)
+
+
+def test_data_that_would_be_ignored_is_refused(tmp_path):
+    overrides = [*BENCHMARK, "tracking=none", "data.num_eval_pages=10"]
+    with pytest.raises(ConfigError, match=r"data\.num_eval_pages=10 would be ignored: benchmark\.name=MadeUpPageRet"):
+        freeze(experiment_of(tmp_path, *overrides), tmp_path, overrides)
 
 
 def test_a_benchmark_takes_the_place_of_the_embedded_experiment():
