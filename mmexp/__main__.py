@@ -95,7 +95,8 @@ def refuse(message: str) -> NoReturn:
 
 
 def arrange(arguments: list[str]) -> list[str]:
-    """Without an experiment, the embedded one; `+debug=` last of the overrides, so that it wins over any experiment."""
+    """Without an experiment, the embedded one; `+benchmark=` and `+debug=` last of the overrides, so that they win over
+    any experiment."""
     is_override = re.compile(r"~|[^-].*=")
     at = [n for n, argument in enumerate(arguments) if is_override.match(argument)]
     # Hydra takes no null for a config group, which is what these are without one.
@@ -103,9 +104,9 @@ def arrange(arguments: list[str]) -> list[str]:
     if any(override.startswith("+sweep=") for override in overrides):
         # Its YAML names an experiment, which another takes the place of.
         overrides = [re.sub(r"^\+experiment=", "experiment=", override) for override in overrides]
-    elif not any(re.match(r"\+{0,2}experiment=", override) for override in overrides):
+    elif not any(re.match(r"\+{0,2}experiment=|\+benchmark=", override) for override in overrides):
         overrides.insert(0, "+experiment=vdr_tiny")
-    overrides.sort(key=lambda override: override.startswith("+debug="))
+    overrides.sort(key=lambda override: override.startswith("+benchmark=") + 2 * override.startswith("+debug="))
     first = at[0] if at else 0
     others = [argument for n, argument in enumerate(arguments) if n not in at]
     return [*others[:first], *overrides, *others[first:]]

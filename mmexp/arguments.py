@@ -58,10 +58,8 @@ MIXTURES = {
 
 def training_arguments(experiment: Experiment, kind: Kind, run_dir: Path) -> BaseTrainingArguments:
     """Build the library's arguments. Raises `ConfigError` for a key or value of `trainer` that it does not take."""
-    trainer = experiment.trainer
-    check_keys(trainer, kind)
     has_gpu = torch.accelerator.is_available()
-    if trainer.get("bf16") and not has_gpu:
+    if experiment.trainer.get("bf16") and not has_gpu:
         raise ConfigError("trainer.bf16=true needs a GPU, and none is visible. Use trainer.bf16=false.")
     arguments: dict[str, Any] = {
         "dataloader_num_workers": default_workers(batch_bytes(experiment)),
@@ -69,6 +67,25 @@ def training_arguments(experiment: Experiment, kind: Kind, run_dir: Path) -> Bas
         "dataloader_pin_memory": has_gpu,
         "ddp_backend": None if has_gpu or not is_rank() else "gloo",
         "logging_nan_inf_filter": False,  # a NaN must be seen, not replaced by the average of the steps before it
+        **experiment.trainer,
+    }
+    args = library_arguments(experiment, kind, run_dir, arguments)
+    # Otherwise models would be loaded split for ZeRO-3, which cannot compute the baseline before training has begun.
+    unset_hf_deepspeed_config()
+    if args.n_gpu > 1:  # the library would cut every batch into one for each of them, by DataParallel
+        log.warning("this process uses one of %d visible GPUs. launch=accelerate uses all of them", args.n_gpu)
+        args._n_gpu = 1
+    keep_global_batch(args, run_dir / "checkpoints")
+    choose_samplers(args, args.world_size)
+    return args
+
+
+def library_arguments(
+    experiment: Experiment, kind: Kind, run_dir: Path, trainer: dict[str, Any]
+) -> BaseTrainingArguments:
+    """The library's arguments: those of `trainer`, and what mmexp decides. Raises `ConfigError` as above."""
+    check_keys(experiment.trainer, kind)
+    arguments: dict[str, Any] = {
         **trainer,
         "output_dir": str(run_dir / "checkpoints"),
         "seed": experiment.seed,
@@ -76,7 +93,7 @@ def training_arguments(experiment: Experiment, kind: Kind, run_dir: Path) -> Bas
         "dataloader_drop_last": True,  # as the library wants it of several ranks, whose batches could differ in size
         **kind.arguments(),
     }
-    if arguments["dataloader_num_workers"] < 1:
+    if arguments.get("dataloader_num_workers", 1) < 1:
         raise ConfigError("trainer.dataloader_num_workers=0 would decode pages in the main process. Use 1 or more.")
     if experiment.selects_best:
         arguments |= {
@@ -88,28 +105,21 @@ def training_arguments(experiment: Experiment, kind: Kind, run_dir: Path) -> Bas
         args = kind.arguments_class(**arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"the trainer.* keys contradict each other: {error}") from error
-    # Otherwise models would be loaded split for ZeRO-3, which cannot compute the baseline before training has begun.
-    unset_hf_deepspeed_config()
-    args.dataloader_drop_last = bool(trainer.get("dataloader_drop_last", False))
-    if args.n_gpu > 1:  # the library would cut every batch into one for each of them, by DataParallel
-        log.warning("this process uses one of %d visible GPUs. launch=accelerate uses all of them", args.n_gpu)
-        args._n_gpu = 1
-    keep_global_batch(args, run_dir / "checkpoints")
-    _choose_samplers(args)
+    args.dataloader_drop_last = bool(experiment.trainer.get("dataloader_drop_last", False))
     return args
 
 
-def _choose_samplers(args: Any) -> None:
+def choose_samplers(args: Any, num_ranks: int) -> None:
     """Put our samplers in the place of the library's: for batches without duplicates, and for all of several ranks."""
     name = args.batch_sampler.value
     num_epochs = math.ceil(args.num_train_epochs)
-    if args.world_size > 1:
+    if num_ranks > 1:
         if name not in SAMPLERS:
             raise ConfigError(
                 f"trainer.batch_sampler={name} draws the batches of each process by itself. Use "
-                f"trainer.batch_sampler={' or '.join(SAMPLERS)} with {args.world_size} processes, or one process."
+                f"trainer.batch_sampler={' or '.join(SAMPLERS)} with {num_ranks} processes, or one process."
             )
-        num_ranks, mixture = args.world_size, MIXTURES[args.multi_dataset_batch_sampler]
+        mixture = MIXTURES[args.multi_dataset_batch_sampler]
         args.batch_sampler = partial(rank_batches, sampler=SAMPLERS[name], num_ranks=num_ranks, num_epochs=num_epochs)
         args.multi_dataset_batch_sampler = partial(mixed_rank_batches, sampler=mixture, num_ranks=num_ranks)
     elif name == "no_duplicates":
@@ -136,9 +146,9 @@ def check_keys(trainer: dict[str, Any], kind: Kind) -> None:
         )
 
 
-def check_batch_size(args: BaseTrainingArguments, examples: dict[str, Examples]) -> None:
+def check_batch_size(args: BaseTrainingArguments, examples: dict[str, Examples], processes: int) -> None:
     """Raise `ConfigError` where a batch, of all ranks together, would hold more than all examples it is drawn from."""
-    rows, processes = args.per_device_train_batch_size, args.world_size
+    rows = args.per_device_train_batch_size
     asked = f"trainer.per_device_train_batch_size={rows}"
     for num_examples in map(len, examples.values()):
         if processes > num_examples:

@@ -47,8 +47,10 @@ class Composition:
 def freeze(experiment: Experiment, run_dir: Path, overrides: list[str]) -> Composition:
     """Write the composition of a run that begins.
 
-    Raises `ConfigError` where the folder holds a run already, or cannot be written to.
+    Raises `ConfigError` where the folder holds a run already, or cannot be written to, and for overrides that would be
+    ignored.
     """
+    experiment.refuse_ignored(overrides)
     if read_rows(run_dir / "metrics.jsonl"):
         raise ConfigError(f"{run_dir} holds a run already. Continue it with: python -m mmexp.resume {run_dir}")
     composition = Composition(experiment, run_dir.resolve(), overrides, Path.cwd())

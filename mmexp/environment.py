@@ -20,6 +20,7 @@ PACKAGES = (
     "accelerate",
     "datasets",
     "deepspeed",
+    "mteb",
     "hydra-core",
     "omegaconf",
     "trackio",

@@ -14,7 +14,7 @@ from mmexp.data.cells import text_of
 from mmexp.data.splits import Split
 from mmexp.encode import Encoder, Preprocess, Side
 from mmexp.metrics import MAX_RANK, PRIMARY_METRIC, Embeddings, Ranking, Similarity, means, per_query_metrics, rank
-from mmexp.model_evaluator import TOP_DOCUMENTS, ModelEvaluator, Phase, no_phase
+from mmexp.model_evaluator import TOP_DOCUMENTS, OutputEvaluator, Phase, no_phase
 from mmexp.report import Metrics, Report
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class DimReport(Report):
         return self.metrics[max(self.metrics)]
 
 
-class Evaluator(ModelEvaluator[DimReport]):
+class Evaluator(OutputEvaluator[DimReport]):
     """Searches the evaluation corpus with its queries: both are encoded once, and every size is scored from that."""
 
     outputs = "embeddings"
@@ -84,6 +84,10 @@ class Evaluator(ModelEvaluator[DimReport]):
             "queries": Side("query", self.split.queries, self.queries, QUERY_BATCH_SIZE),
             "documents": Side("document", self.split.documents, self.corpus, self.document_batch_size),
         }
+
+    @property
+    def num_pages(self) -> int:
+        return len(self.corpus)
 
     def compute(self, model: BaseModel) -> dict[str, torch.Tensor]:
         return self.encode(model, "queries", "documents")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass, field
 from enum import Enum
@@ -13,6 +14,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from mmexp.adapters import Adapter
+from mmexp.benchmark.settings import Benchmark
 from mmexp.composition import freeze
 from mmexp.data import Data
 from mmexp.dims import Dims
@@ -22,6 +24,7 @@ from mmexp.losses import Loss
 from mmexp.model_kind import ModelKind
 from mmexp.models import Model
 from mmexp.parts import Part
+from mmexp.plan.settings import Plan
 from mmexp.reranker_archs import RerankerArch
 from mmexp.reranking_settings import Reranking
 from mmexp.schema import ConfigError, did_you_mean, register_components
@@ -48,6 +51,7 @@ A_LOSS_FOR = {
 class Task(Enum):
     train = "train"
     evaluate = "evaluate"
+    plan = "plan"
 
 
 @dataclass
@@ -59,7 +63,8 @@ class Evaluation:
 
     reuse_baseline: bool = True
     """Keep the embeddings of an untrained model under output_root/.cache, and find them again for the same weights,
-    inputs and library versions: the members of a sweep share one baseline."""
+    inputs and library versions: the members of a sweep share one baseline. mmexp.quantize keeps those of a trained one
+    too."""
 
 
 @dataclass
@@ -81,7 +86,8 @@ class Experiment:
     """Name of the experiment: the first folder under output_root, and the name of its file in conf/experiment/."""
 
     task: Task = Task.train
-    """train: baseline, train, final evaluation. evaluate: evaluate the model as it is."""
+    """train: baseline, train, final evaluation. evaluate: evaluate the model as it is. plan: say what train would
+    take, in memory, time, energy and disk, without weights and without a GPU."""
 
     seed: int = 42
     """Seeds what is drawn at random in training: order of the rows, weights that are not loaded. Data has data.seed."""
@@ -113,6 +119,7 @@ class Experiment:
     trainer.learning_rate."""
 
     two_stage: TwoStage | None = None
+    benchmark: Benchmark | None = None
     reranking: Reranking = field(default_factory=Reranking)
     evaluation: Evaluation = field(default_factory=Evaluation)
     trainer: dict[str, Any] = field(default_factory=dict)
@@ -120,15 +127,18 @@ class Experiment:
     MultiVectorEncoderTrainingArguments or CrossEncoderTrainingArguments."""
 
     launch: Launcher = MISSING
+    plan: Plan = field(default_factory=Plan)
     sweep: Sweep = field(default_factory=Sweep)
     tracking: Tracking = MISSING
     hub: Hub = field(default_factory=Hub)
 
     def __post_init__(self) -> None:
         self._check_embedder()
-        if self.two_stage is not None:
+        if self.benchmark is not None:
+            self._check_benchmark()
+        elif self.two_stage is not None:
             self._check_two_stage()
-        elif self.task is Task.train:
+        elif self.task is not Task.evaluate:
             self._check_kind()
             self._check_adapter()
             self._check_engine()
@@ -159,15 +169,28 @@ class Experiment:
             )
 
     def _check_two_stage(self) -> None:
-        if self.task is Task.train:
+        if self.task is not Task.evaluate:
             raise ConfigError(
-                "task=train cannot be with two_stage, which measures two trained models together. Use task=evaluate, "
-                "or train each by itself (+experiment=vdr_tiny, +experiment=reranker_tiny)."
+                f"task={self.task.value} cannot be with two_stage, which measures two trained models together. Use "
+                "task=evaluate, or train each by itself (+experiment=vdr_tiny, +experiment=reranker_tiny)."
             )
         if self.reranker_arch is not None:
             raise ConfigError(
                 "reranker_arch is of the model, which with two_stage is the embedder. Use reranker_arch=none; the "
                 "second stage has its own: reranker_arch@two_stage.reranker_arch=any_to_any."
+            )
+
+    def _check_benchmark(self) -> None:
+        if self.task is Task.train:
+            raise ConfigError(
+                "task=train cannot be with benchmark, which measures a trained model. Use task=evaluate, or train "
+                "without it, and then: +benchmark=... model=hub model.checkpoint=RUN_DIR."
+            )
+        if self.reranker_arch is not None or self.two_stage is not None:
+            key = "two_stage" if self.two_stage is not None else "reranker_arch"
+            raise ConfigError(
+                f"{key} cannot be with benchmark: its tasks search a whole corpus, which takes an embedder. Use "
+                "reranker_arch=none, and no two_stage."
             )
 
     def _check_embedder(self) -> None:
@@ -198,16 +221,41 @@ class Experiment:
                 "dims names embedding sizes, and a reranker has no embedding to cut. Use dims=none with reranker_arch."
             )
 
+    def refuse_ignored(self, overrides: list[str]) -> None:
+        """Raise `ConfigError` for what was typed and would be read by nobody."""
+        of_data = [override for override in overrides if re.match(r"\+{0,2}data(=|\.(?!media))", override)]
+        if self.benchmark is not None and of_data:
+            raise ConfigError(
+                f"{of_data[0]} would be ignored: benchmark.name={self.benchmark.name} brings its own data. Leave it "
+                "out, or choose a part of that with benchmark.tasks, benchmark.languages or benchmark.splits."
+            )
+
     def start(self, run_dir: Path, overrides: list[str]) -> float:
-        """Run the experiment in `run_dir`, where its launcher says; return the primary metric."""
+        """Run the experiment in `run_dir`, where its launcher says; return the primary metric.
+
+        A plan is about the launcher, and made in this process; it freezes nothing, so that no run is to be continued.
+        """
+        if self.task is Task.plan:
+            from mmexp.plan.planning import plan
+
+            return plan(self, run_dir, overrides)
         return self.launch.launch(freeze(self, run_dir, overrides))
 
     @property
     def kind(self) -> ModelKind:
         """The kind of model: what embedder_arch makes, where nothing says that it is another."""
+        if self.benchmark is not None:
+            return ModelKind.benchmark
         if self.two_stage is not None:
             return ModelKind.two_stage
         return self.embedder_arch.kind if self.reranker_arch is None else ModelKind.reranker
+
+    @property
+    def data_name(self) -> str:
+        """The data in a word."""
+        if self.benchmark is not None:
+            return self.benchmark.name
+        return str(getattr(self.data, "path", None) or type(self.data).__name__)
 
     @property
     def negatives(self) -> dict[str, int]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sentence_transformers.base.training_args import BaseTrainingArguments
     from torch import nn
 
-    from mmexp.data.splits import Split
+    from mmexp.data.splits import RetrievalData, Split
     from mmexp.data.training import Examples
     from mmexp.encode import Encoder
     from mmexp.model_evaluator import ModelEvaluator, Phase
@@ -69,11 +69,15 @@ class Kind(ABC):
         dimension = experiment.model.embedding_dimension()  # reaches for the checkpoint
         if dimension is not None:
             self.check_dimension(dimension)
-        if experiment.task is Task.train and isinstance(experiment.loss, Taught):
+        if experiment.task is not Task.evaluate and isinstance(experiment.loss, Taught):
             experiment.loss.check_teacher(dimension if experiment.kind is ModelKind.embedder else None)
 
     def check_dimension(self, dimension: int) -> None:  # noqa: B027  most kinds ask nothing of it
         """Raise `ConfigError` for what does not fit a checkpoint of this embedding size."""
+
+    def build_data(self, for_training: bool) -> RetrievalData:
+        """What the model is trained and measured on. Raises `ConfigError` where it cannot be had."""
+        return self.experiment.data.build(for_training)
 
     @abstractmethod
     def build_model(self) -> Any:
@@ -215,6 +219,31 @@ class TwoStageKind(EmbedderKind):
         return TwoStageEvaluator(retriever, reranker, settings, min(MAX_PAIRS, self.batch_size(reranker_facts)), phase)
 
 
+class BenchmarkKind(EmbedderKind):
+    """An embedder on the tasks of a benchmark. Measured, not trained."""
+
+    def build_data(self, for_training: bool) -> RetrievalData:
+        from mmexp.benchmark.reading import read_benchmark
+
+        assert self.experiment.benchmark is not None
+        cache = Path(self.experiment.output_root) / ".cache"
+        return read_benchmark(self.experiment.benchmark, self.experiment.data.media, cache)
+
+    def build_evaluator(
+        self, evaluation: Split, facts: ModelFacts, encoder: Encoder, phase: Phase
+    ) -> ModelEvaluator[Any]:
+        from mmexp.benchmark.evaluator import BenchmarkEvaluator, TaskEvaluator
+        from mmexp.benchmark.splits import BenchmarkSplit
+
+        assert isinstance(evaluation, BenchmarkSplit)
+        assert facts.embedding_dimension is not None
+        dim = self.experiment.dims.truncate_dim or facts.embedding_dimension
+        evaluator_class = RETRIEVERS[self.experiment.embedder_arch.kind].evaluator_class
+        size = self.batch_size(facts)
+        tasks = [TaskEvaluator(task, evaluator_class(task, [dim], encoder, size, phase)) for task in evaluation.tasks]
+        return BenchmarkEvaluator(tasks, phase)
+
+
 RETRIEVERS: dict[ModelKind, type[EmbedderKind]] = {
     ModelKind.embedder: EmbedderKind,
     ModelKind.multi_vector: MultiVectorKind,
@@ -223,6 +252,7 @@ KINDS: dict[ModelKind, type[Kind]] = {
     **RETRIEVERS,
     ModelKind.reranker: RerankerKind,
     ModelKind.two_stage: TwoStageKind,
+    ModelKind.benchmark: BenchmarkKind,
 }
 
 

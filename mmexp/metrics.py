@@ -57,15 +57,23 @@ def rank(
         similarity: the model's: two batches of embeddings -> (num_queries, num_documents).
         depth: number of ranks; no less than the metrics look at.
     """
-    depth = min(max(depth, MAX_RANK), len(documents))
-    id_order = np.empty(len(documents), dtype=np.int64)
-    id_order[np.argsort(np.array(document_ids, dtype=object), kind="stable")] = np.arange(len(documents))
-    size = min(QUERY_BLOCK, max(1, MAX_SCORES // len(documents)))
+    return rank_by(lambda block: similarity(queries[block], documents), len(queries), document_ids, depth)
+
+
+def rank_by(
+    scores: Callable[[slice], torch.Tensor], num_queries: int, document_ids: Sequence[str], depth: int = MAX_RANK
+) -> Ranking:
+    """The same by the scores of all documents for some of the queries: (queries of the slice, documents)."""
+    num_documents = len(document_ids)
+    depth = min(max(depth, MAX_RANK), num_documents)
+    id_order = np.empty(num_documents, dtype=np.int64)
+    id_order[np.argsort(np.array(document_ids, dtype=object), kind="stable")] = np.arange(num_documents)
+    size = min(QUERY_BLOCK, max(1, MAX_SCORES // num_documents))
 
     def best_of_block(block: int) -> Ranking:
-        return _best(similarity(queries[block * size : (block + 1) * size], documents), id_order, depth)
+        return _best(scores(slice(block * size, (block + 1) * size)), id_order, depth)
 
-    blocks = ranks.spread(-(-len(queries) // size), best_of_block)
+    blocks = ranks.spread(-(-num_queries // size), best_of_block)
     return Ranking(np.concatenate([b.documents for b in blocks]), np.concatenate([b.scores for b in blocks]))
 
 

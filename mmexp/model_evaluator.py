@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -31,15 +32,10 @@ def no_phase(name: str) -> AbstractContextManager[None]:
 
 
 class ModelEvaluator(BaseEvaluator, ABC, Generic[AReport]):
-    """Measures a model on one evaluation split. Also the evaluator that the library's trainer calls.
+    """Measures a model. Also the evaluator that the library's trainer calls.
 
-    The last report is kept with a checksum of the weights it was made with, so that the final evaluation of a model
-    that was just evaluated in training costs nothing. `phase` says where the time and energy of an evaluation in
-    training are booked.
+    `phase` says where the time and energy of an evaluation in training are booked.
     """
-
-    outputs: ClassVar[str]
-    """What the model computes, in a word: what the baseline cache keeps."""
 
     queries: Sequence[Any]
     corpus: Sequence[Any]
@@ -49,8 +45,9 @@ class ModelEvaluator(BaseEvaluator, ABC, Generic[AReport]):
         self.primary_metric = PRIMARY_METRIC
         self.encoder = encoder
         self.phase = phase
-        self._last: tuple[str, AReport] | None = None
         self._measured: AReport | None = None
+        self.seconds: float | None = None
+        """What the newest `compute` took. None: its outputs were found in a cache, or nothing was computed yet."""
 
     def measure(self, model: Any) -> AReport:
         """Evaluate in training, on all ranks. The next call, which may be on rank 0 alone, reports it."""
@@ -66,19 +63,68 @@ class ModelEvaluator(BaseEvaluator, ABC, Generic[AReport]):
         self.store_metrics_in_model_card_data(model, dict(report.full), epoch, steps)
         return self.flat(report)
 
+    @abstractmethod
+    def evaluate(self, model: Any, cache: OutputCache | None = None) -> AReport:
+        """Measure the model; what `cache` has of it is not computed again."""
+
+    @staticmethod
+    @abstractmethod
+    def flat(report: AReport) -> dict[str, float]:
+        """A report as metrics by name."""
+
+    @abstractmethod
+    def write(self, report: AReport, file: Path) -> None:
+        """Write the metrics of every query, and its best documents, as parquet."""
+
+
+class OutputEvaluator(ModelEvaluator[AReport]):
+    """Measures a model by its outputs on one evaluation split.
+
+    The last report is kept with a checksum of the weights it was made with, so that the final evaluation of a model
+    that was just evaluated in training costs nothing.
+    """
+
+    outputs: ClassVar[str]
+    """What the model computes, in a word: what the baseline cache keeps."""
+
+    def __init__(self, encoder: Encoder, phase: Phase) -> None:
+        super().__init__(encoder, phase)
+        self._last: tuple[str, AReport] | None = None
+
     def evaluate(self, model: Any, cache: OutputCache | None = None) -> AReport:
         """Compute what the metrics need, or find it for these very weights again, and report."""
         checksum = weights_checksum(model)
         if self._last is None or self._last[0] != checksum:
-            self._last = checksum, self.report(model, self._found_or_computed(model, checksum, cache))
+            self._last = checksum, self.report(model, self.found_or_computed(model, checksum, cache))
         return self._last[1]
 
-    def _found_or_computed(self, model: Any, checksum: str, cache: OutputCache | None) -> dict[str, torch.Tensor]:
+    def found_or_computed(self, model: Any, checksum: str, cache: OutputCache | None) -> dict[str, torch.Tensor]:
+        """What `compute` gives, or gave for this `weights_checksum`. Notes how long it took, where it was not found."""
+        self.seconds = None
         if cache is None:
-            return self.compute(model)
+            return self._timed(model)
         key = cache.key(model, checksum, self.encoder, **self.key_parts(model))
         what = f"the {self.outputs} of this model and data"
-        return cache.find_or_compute(key, lambda: self.compute(model), what)
+        return cache.find_or_compute(key, lambda: self._timed(model), what)
+
+    def _timed(self, model: Any) -> dict[str, torch.Tensor]:
+        started = time.perf_counter()
+        computed = self.compute(model)
+        self.seconds = time.perf_counter() - started
+        return computed
+
+    @property
+    def throughput(self) -> dict[str, float] | None:
+        """Pages per second of the newest `compute`: all of its time counts, that of the queries too. None where it was
+        not computed but found, which says nothing of the model."""
+        if self.seconds is None or self.num_pages is None:
+            return None
+        return {"pages_per_second": self.num_pages / self.seconds}
+
+    @property
+    @abstractmethod
+    def num_pages(self) -> int | None:
+        """Documents that `compute` passes through the model. None where the report says how fast it was."""
 
     @abstractmethod
     def compute(self, model: Any) -> dict[str, torch.Tensor]:
@@ -91,12 +137,3 @@ class ModelEvaluator(BaseEvaluator, ABC, Generic[AReport]):
     @abstractmethod
     def report(self, model: Any, computed: dict[str, torch.Tensor]) -> AReport:
         """The metrics of what was computed."""
-
-    @staticmethod
-    @abstractmethod
-    def flat(report: AReport) -> dict[str, float]:
-        """A report as metrics by name."""
-
-    @abstractmethod
-    def write(self, report: AReport, file: Path) -> None:
-        """Write the metrics of every query, and its best documents, as parquet."""

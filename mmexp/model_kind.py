@@ -11,3 +11,4 @@ class ModelKind(Enum):
     multi_vector = "multi-vector embedder"
     reranker = "reranker"
     two_stage = "two-stage pipeline"
+    benchmark = "embedder on a benchmark"

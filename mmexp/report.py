@@ -14,7 +14,8 @@ class Report:
     """The metrics of one evaluation. Subclasses add what they were computed from."""
 
     part: ClassVar[str]
-    """What `metrics` is keyed by: "dim" (embedding sizes), "direction", or "top_k" (documents reranked)."""
+    """What `metrics` is keyed by: "dim" (embedding sizes), "direction", "top_k" (documents reranked), or "task" (of a
+    benchmark)."""
 
     shown: ClassVar[tuple[str, ...]] = ()
     """Metrics that the terminal shows beside the primary one."""

@@ -19,7 +19,7 @@ from mmexp.data.cells import Cells, text_of
 from mmexp.data.pairs import Judged, judged
 from mmexp.data.splits import Split
 from mmexp.encode import Encoder, pair_scores
-from mmexp.model_evaluator import TOP_DOCUMENTS, ModelEvaluator, Phase
+from mmexp.model_evaluator import TOP_DOCUMENTS, OutputEvaluator, Phase
 from mmexp.report import Metrics, Report
 from mmexp.reranking_settings import Reranking
 
@@ -57,7 +57,7 @@ class DirectionReport(Report):
         return {name: float(np.mean([metrics[name] for metrics in by_direction])) for name in by_direction[0]}
 
 
-class RerankingEvaluator(ModelEvaluator[DirectionReport]):
+class RerankingEvaluator(OutputEvaluator[DirectionReport]):
     """MAP, MRR@10 and NDCG@10 in every direction; the values of the library's CrossEncoderRerankingEvaluator.
 
     The negatives are drawn by the data alone, so that runs with different seeds are measured on the same pairs. Each
@@ -96,6 +96,11 @@ class RerankingEvaluator(ModelEvaluator[DirectionReport]):
             "pairs": {name: pairs.pairs for name, pairs in batches.items()},
             "activation": str(model.activation_fn),
         }
+
+    @property
+    def num_pages(self) -> int:
+        """One of each pair."""
+        return sum(len(candidates.documents) for drawn in self.candidates.values() for candidates in drawn)
 
     def compute(self, model: CrossEncoder) -> dict[str, torch.Tensor]:
         """The scores of every pair, by direction, as `CrossEncoder.predict` gives them: float32 (pairs,)."""

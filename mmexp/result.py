@@ -11,7 +11,7 @@ from mmexp.report import Metrics, Report
 
 
 def compare(baseline: Report | None, final: Report) -> dict[str, Any]:
-    """Before and after, over all and by part: `by_dim`, `by_direction` or `by_top_k`, as the report is."""
+    """Before and after, over all and by part: `by_dim`, `by_direction`, `by_top_k` or `by_task`, as the report is."""
     before: Mapping[Any, Metrics] = baseline.metrics if baseline else {}
     return {
         "baseline": baseline.full if baseline else None,

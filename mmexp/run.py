@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import set_seed
@@ -18,7 +17,7 @@ from mmexp.figures import plot
 from mmexp.fit import fit
 from mmexp.kinds import kind_of
 from mmexp.models.facts import check_modalities, model_facts
-from mmexp.output_cache import OutputCache
+from mmexp.output_cache import cache_of
 from mmexp.record import Record
 from mmexp.save import peak_memory_bytes, save_model
 from mmexp.tuning import Tuning
@@ -42,9 +41,9 @@ def run(composition: Composition) -> float:
         args = training_arguments(experiment, kind, run_dir)
         set_seed(experiment.seed)
         trains = experiment.task is Task.train
-        data = experiment.data.build(for_training=trains)
+        data = kind.build_data(for_training=trains)
         examples = kind.examples(data.train) if trains else {}
-        check_batch_size(args, examples)
+        check_batch_size(args, examples, args.world_size)
         kind.check()
 
         # 2. The model, and what will measure it: at every embedding size, or in every direction
@@ -64,19 +63,16 @@ def run(composition: Composition) -> float:
             skipped_pages=data.skipped_pages,
             num_processes=ranks.world_size(),
             num_gpus=ranks.world_size() * args.n_gpu,
+            **data.facts,
         )
 
         # 3. Baseline: the model as it is
-        cache = (
-            OutputCache(Path(experiment.output_root) / ".cache", fingerprint)
-            if experiment.evaluation.reuse_baseline
-            else None
-        )
         with record.phase("baseline"):
-            before = evaluator.evaluate(model, cache)
+            before = evaluator.evaluate(model, cache_of(experiment, fingerprint))
         leave(record, evaluator, before, "baseline" if trains else "final")
         if not trains:
-            return record.finish(baseline=before.before, final=before)
+            peak = None if evaluator.seconds is None else peak_memory_bytes()
+            return record.finish(before.before, before, evaluator.throughput, peak)
 
         # 4. Train
         record.note(trainable_parameters=tuning.apply(args, run_dir / "base"))

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 if TYPE_CHECKING:
     from mmexp.report import Metrics, Report
 
-PART_TITLES = {"dim": "dimensions", "direction": "direction", "top_k": "documents reranked"}
+PART_TITLES = {"dim": "dimensions", "direction": "direction", "top_k": "documents reranked", "task": "task"}
 
 
 def print_config(config: DictConfig) -> None:

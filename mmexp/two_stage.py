@@ -12,7 +12,7 @@ import torch
 
 from mmexp.evaluate import Evaluator
 from mmexp.metrics import PRIMARY_METRIC, Ranking, means, per_query_metrics
-from mmexp.model_evaluator import ModelEvaluator, Phase
+from mmexp.model_evaluator import OutputEvaluator, Phase
 from mmexp.models.facts import weights_checksum
 from mmexp.output_cache import determinants
 from mmexp.report import Metrics, Report
@@ -53,7 +53,7 @@ class TopKReport(Report):
         return self.metrics[max(self.metrics)]
 
 
-class TwoStageEvaluator(ModelEvaluator[TopKReport]):
+class TwoStageEvaluator(OutputEvaluator[TopKReport]):
     """The corpus is searched once, and each pair of a query and one of its best documents is scored once."""
 
     outputs = "embeddings and scores"
@@ -86,6 +86,10 @@ class TwoStageEvaluator(ModelEvaluator[TopKReport]):
             "dim": self.retriever.dims[-1],
             "depth": self.depth,
         }
+
+    @property
+    def num_pages(self) -> None:
+        return None
 
     def compute(self, model: SentenceTransformer) -> dict[str, torch.Tensor]:
         """`queries` and `documents` as the retriever's, `scores` (queries, depth) of its best documents, and `seconds`

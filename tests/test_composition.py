@@ -23,6 +23,7 @@ GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.n
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 # What the user must give, made up here.
 REQUIRED = {
+    ("benchmark", "mteb"): ["benchmark.name=x"],
     ("data", "folder"): ["data.path=x"],
     ("data", "hub_columns"): ["data.path=x"],
     ("data", "hub_ids"): ["data.path=x"],
@@ -60,7 +61,7 @@ def composed(*overrides: str) -> Experiment:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_into_a_valid_experiment(group, option):
-    prefix = "+" if group in ("experiment", "debug", "sweep") else ""
+    prefix = "+" if group in ("experiment", "benchmark", "debug", "sweep") else ""
     experiment = composed(f"{prefix}{group}={option}", *REQUIRED.get((group, option), []))
     if group == "experiment":
         assert experiment.name == option
@@ -125,7 +126,7 @@ def test_an_option_states_only_what_differs_from_its_schema(group, option):
     if not parents:
         return
     if text.startswith("# @package _global_"):
-        content = content[group]
+        content = content.get(group, {})
     path = parents[0].removeprefix("/").split("@")[0].split("/")
     node = ConfigStore.instance().repo
     for part in [*path[:-1], f"{path[-1]}.yaml"]:

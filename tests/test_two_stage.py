@@ -85,6 +85,8 @@ def test_before_is_the_embedder_alone(finished, embedder, tmp_path):
         *("trainer.bf16=false", "trainer.dataloader_num_workers=1", "tracking=none"),
     )
     assert result["num_documents"] == alone["num_documents"] == PAGES["num_eval_pages"]
+    assert alone["throughput"]["pages_per_second"] > 0
+    assert result["throughput"] is None  # by_top_k says how fast both stages were
     for metric, value in alone["final"].items():
         assert result["baseline"][metric] == pytest.approx(value, abs=1e-6), metric
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from mmexp.compare.scores import DIRECTION, Scores, read_content, read_scores
+from mmexp.compare.scores import DIRECTION, OWN_QUERIES, TASK, Scores, read_content, read_scores
 from mmexp.composition import TYPES, VALUES
 from mmexp.run_files import read_rows
 from mmexp.schema import ConfigError
@@ -22,7 +22,7 @@ from mmexp.sweep.status import read_result
 
 # Folders of a run hold checkpoints and so on, never a run.
 MARKS = (TYPES, VALUES, "result.json", "metrics.jsonl")
-PARTS = ("dim", DIRECTION, "top_k")
+PARTS = ("dim", DIRECTION, "top_k", TASK)
 
 
 @dataclass(eq=False)
@@ -65,12 +65,12 @@ class Run:
 
     @property
     def part(self) -> str:
-        """What the per-query scores are keyed by: "dim", "direction" or "top_k"."""
+        """What the per-query scores are keyed by: "dim", "direction", "top_k" or "task"."""
         return next((part for part in PARTS if self.result.get(f"by_{part}")), PARTS[0])
 
     @property
     def parts(self) -> list[str]:
-        """The embedding sizes, directions or numbers of documents reranked, as result.json names them."""
+        """The embedding sizes, directions, numbers of documents reranked or tasks, as result.json names them."""
         return list(self.result.get(f"by_{self.part}", {}))
 
     def file(self, stage: str) -> Path:
@@ -80,8 +80,9 @@ class Run:
     def scores(self, stage: str, part: str | None = None, metric: str | None = None) -> Scores | None:
         """The scores at "baseline" or "final"; None where that was not measured query by query.
 
-        `part` is one of `parts`; by default the whole model: its full embedding size, all directions, the most
-        documents reranked. `metric` is by default the primary one. Raises `ConfigError` for a metric that there is not.
+        `part` is one of `parts`; by default the whole model: its full embedding size, all directions or tasks,
+        the most documents reranked. `metric` is by default the primary one. Raises `ConfigError` for a metric that
+        there is not.
         """
         key = (stage, part, metric or self.primary_metric)
         if key not in self._scores:
@@ -92,7 +93,7 @@ class Run:
         file = self.file(stage)
         if not file.exists() or not self.parts or (part is not None and part not in self.parts):
             return None
-        if self.part == DIRECTION:
+        if self.part in OWN_QUERIES:
             return read_scores(file, self.part, part, metric)
         return read_scores(file, self.part, int(part or max(self.parts, key=int)), metric)
 

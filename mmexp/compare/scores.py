@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from pyarrow import compute, parquet
+from pyarrow import parquet
 
 from mmexp.schema import ConfigError, did_you_mean
 
-DIRECTION = "direction"
+DIRECTION, TASK = "direction", "task"
+# Parts that have queries of their own; the others ask the same queries of several sizes.
+OWN_QUERIES = (DIRECTION, TASK)
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,15 @@ class Scores:
     """One metric of one evaluation, query by query."""
 
     query_ids: tuple[str, ...]
-    """Of a reranker "direction/query_id". Runs with the same queries share one tuple."""
+    """Of a reranker "direction/query_id", of a benchmark "task/query_id". Runs with the same queries share a tuple."""
 
     values: np.ndarray
     """float64 (queries,), each between 0 and 1."""
 
     weights: np.ndarray
     """float64 (queries,), 1 on average: `(values * weights).mean()` is what result.json says. All 1 but for a reranker
-    with directions of different sizes, whose mean is the mean over directions."""
+    with directions of different sizes, whose mean is the mean over directions, and for the tasks and languages of a
+    benchmark."""
 
     directions: np.ndarray | None = None
     """int64 (queries,): which direction of a reranker a query belongs to. None: it has none."""
@@ -48,28 +49,42 @@ class Scores:
             return None
         chosen = np.array([place[query] for query in query_ids], dtype=np.int64)
         if self.directions is None:
-            return Scores(query_ids, self.values[chosen], self.weights[chosen])
+            return Scores(query_ids, self.values[chosen], _normalised(self.weights[chosen]))
         return _by_direction(query_ids, self.values[chosen], self.directions[chosen])
 
 
 def read_scores(file: Path, part: str, value: int | str | None, metric: str) -> Scores:
-    """The metric of every query where column `part` is `value`; of all directions where that is None.
+    """The metric of every query where column `part` is `value`; of all directions or tasks where that is None.
 
     Raises `ConfigError` where the file has no such metric.
     """
-    names = parquet.read_schema(file).names
-    if metric not in names:
-        raise ConfigError(
-            f"{file} has no metric {metric!r}.{did_you_mean(metric, names)} Choose another with --metric."
-        )
-    table = parquet.read_table(file, columns=["query_id", part, metric], use_threads=False)
-    if value is not None:
-        table = table.filter(compute.equal(table[part], value))
-    values = table[metric].to_numpy().astype(np.float64)
-    if part != DIRECTION:
-        return Scores(shared(tuple(table["query_id"].to_pylist())), values, np.ones(len(values)))
-    directions = table[part].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-    return _by_direction(shared(tuple(unit_ids(table))), values, directions)
+    weight = ["weight"] if part == TASK else []
+    with parquet.ParquetFile(file, read_dictionary=["query_id"]) as stored:
+        names = stored.schema_arrow.names
+        if metric not in names:
+            raise ConfigError(
+                f"{file} has no metric {metric!r}.{did_you_mean(metric, names)} Choose another with --metric."
+            )
+        table = stored.read(columns=["query_id", part, metric, *weight], use_threads=False)
+    # With numpy, as Arrow's own filter takes half a second to look whether there is pandas.
+    of_part = np.asarray(table[part])
+    kept = np.ones(len(of_part), dtype=bool) if value is None else of_part == value
+    values = np.asarray(table[metric], dtype=np.float64)[kept]
+    queries = table["query_id"].unify_dictionaries().combine_chunks()
+    words = queries.dictionary.to_pylist()
+    query_ids = [words[code] for code in np.asarray(queries.indices)[kept]]
+    if part not in OWN_QUERIES:
+        return Scores(shared(tuple(query_ids)), values, np.ones(len(values)))
+    names_of, parts = np.unique(of_part[kept].astype(str), return_inverse=True)
+    units = shared(tuple(f"{names_of[n]}/{query}" for n, query in zip(parts, query_ids, strict=True)))
+    if part == TASK:
+        return Scores(units, values, _normalised(np.asarray(table["weight"], dtype=np.float64)[kept]))
+    return _by_direction(units, values, parts)
+
+
+def _normalised(weights: np.ndarray) -> np.ndarray:
+    """1 on average."""
+    return weights / weights.mean()
 
 
 def _by_direction(query_ids: tuple[str, ...], values: np.ndarray, directions: np.ndarray) -> Scores:
@@ -80,20 +95,15 @@ def _by_direction(query_ids: tuple[str, ...], values: np.ndarray, directions: np
 
 def read_content(file: Path, part: str) -> dict[str, tuple[Any, ...]]:
     """What each query asks, by its id: its text where that is known, its relevant documents, how many are ranked."""
-    schema = parquet.read_schema(file)
-    columns = [name for name in ("query", "relevant", "num_candidates") if name in schema.names]
-    table = parquet.read_table(file, columns=["query_id", part, *columns], use_threads=False)
-    if part != DIRECTION:  # every size asks the same
-        table = table.filter(compute.equal(table[part], table[part][0]))
+    with parquet.ParquetFile(file) as stored:
+        columns = [name for name in ("query", "relevant", "num_candidates") if name in stored.schema_arrow.names]
+        table = stored.read(columns=["query_id", part, *columns], use_threads=False)
     cells = [[_hashable(value) for value in table[name].to_pylist()] for name in columns]
-    ids = unit_ids(table) if part == DIRECTION else table["query_id"].to_pylist()
+    ids = table["query_id"].to_pylist()
+    if part in OWN_QUERIES:
+        ids = [f"{value}/{query}" for value, query in zip(table[part].to_pylist(), ids, strict=True)]
+    # Every size asks the same, so a query that comes again says nothing new.
     return dict(zip(ids, zip(*cells, strict=True), strict=True))
-
-
-def unit_ids(table: pa.Table) -> Sequence[str]:
-    """ "direction/query_id" of each row."""
-    directions, queries = (table[name].to_pylist() for name in (DIRECTION, "query_id"))
-    return [f"{direction}/{query}" for direction, query in zip(directions, queries, strict=True)]
 
 
 def _hashable(value: Any) -> Any:

@@ -52,7 +52,7 @@ def dashboard_config(experiment: Experiment, plain: dict[str, Any]) -> dict[str,
     return {
         "experiment": experiment.name,
         "model": str(plain["model"].get("checkpoint") or type(experiment.model).__name__),
-        "data": str(plain["data"].get("path") or type(experiment.data).__name__),
+        "data": experiment.data_name,
         "loss": type(experiment.loss).__name__,
         "dims": "-".join(map(str, experiment.dims.matryoshka_dims)) or "full",
         "batch_size": experiment.trainer.get("per_device_train_batch_size"),

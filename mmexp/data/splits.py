@@ -51,6 +51,11 @@ class Split:
         return relevant
 
     @property
+    def samples(self) -> list[Row]:
+        """A row of each sort that there is: what a model takes of them, it takes of all."""
+        return self.rows[:1]
+
+    @property
     def asked(self) -> list[int]:
         """The queries that the rows name, each once, in the order of the rows."""
         return list(dict.fromkeys(row.query for row in self.rows))
@@ -87,6 +92,9 @@ class RetrievalData:
 
     skipped_pages: list[str] = field(default_factory=list)
     """Ids of pages that could not be decoded and were left out."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    """More that result.json says of the data."""
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change when any query, page or relevance of the evaluation changes."""

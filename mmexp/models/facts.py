@@ -77,8 +77,9 @@ def check_modalities(model: BaseModel, split: Split) -> None:
     from sentence_transformers import CrossEncoder
     from sentence_transformers.base.modality import format_modality, infer_modality
 
-    row = split.rows[0]
-    for role, cells, index in (("query", split.queries, row.query), ("document", split.documents, row.positive)):
+    queries = [("query", split.queries, row.query) for row in split.samples]
+    documents = [("document", split.documents, row.positive) for row in split.samples]
+    for role, cells, index in queries + documents:
         modality = infer_modality(cells[index], supported_modalities=model.modalities)
         reason = "" if model.supports(modality) else f"it takes {', '.join(map(format_modality, model.modalities))}"
         if modality == "audio" and not reason:

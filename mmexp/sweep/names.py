@@ -25,7 +25,7 @@ SHORT = {
 MAX_LENGTH = 120
 # Where and how a run is executed and shown. They change no result, so a member is the same whatever they are; but for
 # the number of its processes, each of which has rows of its own in a batch.
-VOLATILE = ("output_root", "profile_steps", "evaluation", "launch", "tracking", "hub", "sweep")
+VOLATILE = ("output_root", "profile_steps", "evaluation", "launch", "plan", "tracking", "hub", "sweep")
 
 
 def swept(overrides: Sequence[str], fixed: Sequence[str]) -> dict[str, str]:

@@ -19,14 +19,20 @@ def read_result(run_dir: Path) -> dict[str, Any]:
 
 
 def facts(result: dict[str, Any]) -> dict[str, Any]:
-    """What sweep.json says of it: status, the primary metric before and after, hours, error."""
+    """What sweep.json says of it: status, the primary metric before and after, the size and speed of the model, hours,
+    error."""
     metric, error = result.get("primary_metric"), result.get("error")
     before, after = result.get("baseline"), result.get("final")
+    model, throughput = result.get("model") or {}, result.get("throughput") or {}
     return {
         "status": result["status"],
         "baseline": before[metric] if before else None,
         "final": after[metric] if after else None,
         "delta": result.get("delta"),
+        "num_parameters": model.get("parameters"),
+        "embedding_dimension": model.get("embedding_dimension"),
+        "bytes_per_document": (after or {}).get("bytes_per_document"),
+        "pages_per_second": throughput.get("pages_per_second"),
         "hours": sum(result["seconds"].values()) / 3600 if "seconds" in result else None,
         "error": {key: error[key] for key in ("type", "message")} if error else None,
     }

@@ -8,15 +8,32 @@ from typing import Any
 
 from mmexp.sweep.names import SHORT
 
+# Columns by key, and their format.
+TRAINED = {"baseline": ".4f", "final": ".4f", "delta": "+.4f", "hours": ".2f"}
+EVALUATED = {
+    "final": ".4f",
+    "num_parameters": ",.0f",
+    "embedding_dimension": ",.0f",
+    "bytes_per_document": ",.0f",
+    "pages_per_second": ",.3g",
+    "hours": ".2f",
+}
+
 
 def print_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Print the members: what the sweep varies, status, the primary metric before and after, hours."""
+    """Print the members: what the sweep varies, status, the primary metric before and after, hours.
+
+    Where models were evaluated and none was trained, the best is first, with its size and speed.
+    """
     from rich.console import Console
     from rich.table import Table
 
     keys = list(dict.fromkeys(key for row in rows for key in row["parameters"]))
-    numbers = {"baseline": ".4f", "final": ".4f", "delta": "+.4f", "hours": ".2f"}
-    table = Table(*[SHORT.get(key, key) for key in keys], "status", *numbers, title=str(path))
+    numbers = TRAINED
+    if all(row["baseline"] is None for row in rows) and any(row["final"] is not None for row in rows):
+        numbers, rows = EVALUATED, sorted(rows, key=lambda row: row["final"] or 0, reverse=True)
+    titles = [name.replace("_", " ") for name in numbers]  # so that narrow terminals break them
+    table = Table(*[SHORT.get(key, key) for key in keys], "status", *titles, title=str(path))
     for row in rows:
         swept = [str(row["parameters"].get(key, "-")) for key in keys]
         table.add_row(

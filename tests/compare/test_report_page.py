@@ -144,12 +144,16 @@ def test_queries_that_differ_most_come_first_in_both_directions(comparison):
     assert worse.top[0] == ["page-2", "page-3", "page-4"]
 
 
-def test_equal_runs_differ_on_no_query(tmp_path):
+def test_equal_runs_differ_on_no_query_and_leave_no_figure_of_an_earlier_comparison(tmp_path):
     comparison = comparison_of(tmp_path, [Given({"x.b": n}, FINAL) for n in range(2)])
+    old, of_others = tmp_path / "learning_curves.png", tmp_path / "mine.png"
+    old.touch()
+    of_others.touch()
     found = disagreement(comparison)
     assert (found.first_better, found.second_better) == ([], [])
     write(comparison, tmp_path)
     assert (tmp_path / "index.html").read_text().count("On no query.") == 2
+    assert (old.exists(), of_others.exists()) == (False, True)
 
 
 def test_failures_are_those_that_no_setting_answers(comparison):
@@ -238,6 +242,14 @@ def test_pages_are_read_from_the_data_of_the_run_by_their_ids(tmp_path):
     assert Thumbnails.of(run, {"eval-0003": "another question"}).problem.startswith("the data holds other queries")
 
 
-def test_the_report_is_written_and_data_read_without_torch():
-    code = "import sys, mmexp.compare.report, datasets; assert not {'torch', 'transformers'} & set(sys.modules)"
+def test_the_report_is_written_and_pages_read_without_torch():
+    code = """
+import sys
+import datasets, mmexp.compare.report
+from mmexp.compare.report.thumbnails import thumbnail
+from mmexp.data.made_up_pages import MadeUpPages
+train, _ = MadeUpPages(num_train_pages=5, num_eval_pages=5).read()
+assert thumbnail(train.documents[0]).startswith("data:image/jpeg")
+assert not {"torch", "transformers"} & set(sys.modules)
+"""
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -63,7 +63,7 @@ def trainer_of(folder: Path, sizes: list[tuple[int, int]], overrides: list[str],
     kind = kind_of(experiment)
     args = training_arguments(experiment, kind, folder)
     examples = {str(n): examples_of(*size) for n, size in enumerate(sizes)}
-    check_batch_size(args, examples)
+    check_batch_size(args, examples, args.world_size)
     model = SentenceTransformer(modules=[StaticEmbedding(train_tokenizer().backend_tokenizer, embedding_dim=8)])
     datasets = {name: of_one.dataset() for name, of_one in examples.items()}
     return build_trainer(kind, args, model, MultipleNegativesRankingLoss(model), datasets, None, callbacks or [])

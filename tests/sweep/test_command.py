@@ -79,9 +79,9 @@ def test_a_sweep_of_the_configs_runs_by_its_name_alone(tmp_path):
     called = call(tmp_path, "+sweep=vdr_tiny_grid")
     assert called.returncode == 0, called.stderr
     [labels] = started(called)
-    assert len(labels) == 8
+    assert len(labels) == 12
     assert labels[0] == "bs=16__px=12288__neg=1"
-    assert statuses(tmp_path / "multirun" / "vdr_tiny" / "vdr_tiny_grid") == ["finished"] * 8
+    assert statuses(tmp_path / "multirun" / "vdr_tiny" / "vdr_tiny_grid") == ["finished"] * 12
 
 
 @pytest.mark.parametrize(

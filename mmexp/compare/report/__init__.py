@@ -19,7 +19,7 @@ import matplotlib
 from mmexp.compare.report import answers
 from mmexp.compare.report.breakdowns import Columns, breakdown
 from mmexp.compare.report.breakdowns_section import breakdowns_section
-from mmexp.compare.report.charts import SETTINGS, Chart, LeftOut, save
+from mmexp.compare.report.charts import SETTINGS, Chart, LeftOut, remove_old, save
 from mmexp.compare.report.cost_chart import quality_over_cost, quality_over_size
 from mmexp.compare.report.effects_chart import interactions, main_effects
 from mmexp.compare.report.figures_section import figures_section
@@ -58,6 +58,7 @@ def write(comparison: Comparison, folder: Path, shows_pages: bool = True) -> Non
     `shows_pages=False` leaves the data unread, so that queries come without pictures of their pages.
     """
     found = draw(comparison)
+    remove_old(folder)
     drawn = [(chart, save(chart, folder)) for chart in found if isinstance(chart, Chart)]
     left_out = [chart for chart in found if isinstance(chart, LeftOut)]
     sections = [

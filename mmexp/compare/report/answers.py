@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmexp.compare.scores import DIRECTION, unit_ids
 from mmexp.data.attributes import PREFIX
 
 if TYPE_CHECKING:
@@ -15,6 +14,9 @@ if TYPE_CHECKING:
     from mmexp.compare.runs import Run
 
 TOP = 3
+
+SIZES = ("dim", "top_k")
+"""Parts at which the same queries are asked again. Others, such as directions, have queries of their own."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def attributes(run: Run, part: str | None, query_ids: Sequence[str]) -> dict[str
 
 def id_in_data(run: Run, query_id: str) -> str:
     """What the data calls a query."""
-    return query_id.partition("/")[2] if run.part == DIRECTION else query_id
+    return query_id if run.part in SIZES else query_id.partition("/")[2]
 
 
 def read(run: Run, stage: str, part: str | None, columns: Sequence[str]) -> pa.Table:
@@ -82,7 +84,8 @@ def read(run: Run, stage: str, part: str | None, columns: Sequence[str]) -> pa.T
     names = parquet.read_schema(file).names
     wanted = [name for name in names if name in ("query_id", run.part, *columns) or name.startswith(PREFIX)]
     table = parquet.read_table(file, columns=wanted)
-    if run.part == DIRECTION:
-        table = table.set_column(wanted.index("query_id"), "query_id", [unit_ids(table)])
-        return table if part is None else table.filter(compute.equal(table[run.part], part))
-    return table.filter(compute.equal(table[run.part], int(part or max(run.parts, key=int))))
+    if run.part in SIZES:
+        return table.filter(compute.equal(table[run.part], int(part or max(run.parts, key=int))))
+    ids = compute.binary_join_element_wise(table[run.part], table["query_id"], "/")
+    table = table.set_column(table.column_names.index("query_id"), "query_id", ids)
+    return table if part is None else table.filter(compute.equal(table[run.part], part))

@@ -13,7 +13,6 @@ from mmexp.compare.report import answers
 from mmexp.compare.report.naming import ranked_name
 from mmexp.compare.report.queries import Side, unweighted
 from mmexp.compare.report.tables import Cell, Interval, Table
-from mmexp.compare.scores import DIRECTION
 from mmexp.compare.statistics import Difference, differences, estimates, holm
 from mmexp.schema import ConfigError, did_you_mean
 
@@ -69,8 +68,8 @@ class Columns(dict[str, list[Any]]):
     def of(cls, comparison: Comparison) -> Columns:
         run = comparison.reference.setting.runs[0]
         found = cls(answers.attributes(run, comparison.part, comparison.query_ids))
-        if run.part == DIRECTION:
-            found[DIRECTION] = [query.partition("/")[0] for query in comparison.query_ids]
+        if run.part not in answers.SIZES:
+            found[run.part] = [query.partition("/")[0] for query in comparison.query_ids]
         texts = answers.texts(run, comparison.part, comparison.query_ids)
         lengths = [None if text is None else len(text.split()) for text in texts]
         return cls(found | {LENGTH: lengths}) if any(lengths) else found

@@ -32,6 +32,13 @@ MOST_SETTINGS = 12
 LONG_NAME = 40
 """Characters of a name in a legend, two of which have room side by side."""
 
+KINDS = ("png", "svg")
+NAMES = (
+    *("quality_over_cost", "quality_over_dim", "quality_over_top_k", "quality_over_size"),
+    *("main_effects", "interactions", "learning_curves"),
+)
+"""Of the files of all figures that there are."""
+
 SETTINGS: dict[Any, Any] = {
     "font.size": 9,
     "axes.edgecolor": INK,
@@ -58,7 +65,7 @@ class Chart:
     """A figure with the table that it is drawn from."""
 
     name: str
-    """Of its files."""
+    """Of its files; one of `NAMES`."""
 
     title: str
     reading: str
@@ -154,6 +161,13 @@ def legend_below(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     columns = 2 if max(map(len, labels)) <= LONG_NAME else 1
     figure.legend(handles, labels, loc="outside lower left", ncols=columns, fontsize=8)
+
+
+def remove_old(folder: Path) -> None:
+    """Remove the figures of an earlier comparison, some of which may have nothing to show now."""
+    for name in NAMES:
+        for kind in KINDS:
+            (folder / f"{name}.{kind}").unlink(missing_ok=True)
 
 
 def save(chart: Chart, folder: Path) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmexp.compare.report.charts import GREY, Chart, LeftOut, error_bars, logarithmic, panels, style
-from mmexp.compare.report.naming import ranked_name
+from mmexp.compare.report.charts import GREY, Chart, LeftOut, error_bars, legend_below, logarithmic, panels, style
+from mmexp.compare.report.naming import ranked_name, setting_name
 from mmexp.compare.report.tables import Cell, Interval, Table
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def quality_over_cost(comparison: Comparison) -> Chart | LeftOut:
     _scatter(axes, points, front, comparison)
     axes.set_xlabel(f"{label}, of one run")
     axes.set_ylabel(comparison.metric.upper())
-    axes.legend(loc="lower right", fontsize=8)
+    legend_below(figure, axes)
     missing = len(ranked) - len(points)
     reading = (
         "Numbers are ranks; bars are 95% intervals. Nothing that costs less beats what is on the Pareto front."
@@ -103,7 +104,8 @@ def quality_over_size(comparison: Comparison) -> Chart | LeftOut:
     title = f"Model size against {comparison.metric.upper()}"
     sized = [(rank, row, model_of(row)) for rank, row in enumerate(comparison.rows, 1)]
     points = [(rank, row, *model) for rank, row, model in sized if model is not None]
-    if len({parameters for *_, parameters in points}) < 2:
+    sizes = {parameters for *_, parameters in points}
+    if len(sizes) < 2:
         return LeftOut(title, "all models are of one size.")
     rows: list[list[Cell]] = [
         [f"{rank}: {name}", parameters, Interval.of(row.baseline) if row.baseline else None, Interval.of(row.estimate)]
@@ -119,23 +121,23 @@ def quality_over_size(comparison: Comparison) -> Chart | LeftOut:
         if values:
             intervals = [Interval.of(estimate) for _, estimate in values]
             error_bars(axes, [size for size, _ in values], intervals, fmt=looks.marker, color=looks.color, label=stage)
+    middle = math.sqrt(min(sizes) * max(sizes))
     for rank, row, name, parameters in points[:MOST_INTERVALS]:
-        words = f"{rank}: {name}"
-        axes.annotate(words, (parameters, row.estimate.mean), (6, 3), textcoords="offset points", fontsize=8)
+        side, offset = ("right", -6) if parameters > middle else ("left", 6)
+        point = (parameters, row.estimate.mean)
+        axes.annotate(f"{rank}: {name}", point, (offset, 3), textcoords="offset points", ha=side, fontsize=8)
     logarithmic(axes)
-    axes.margins(x=0.15)
+    axes.margins(x=0.1)
     axes.set_xlabel("parameters of the model")
     axes.set_ylabel(comparison.metric.upper())
-    axes.legend(loc="lower right", fontsize=8)
+    legend_below(figure, axes)
     reading = "Bars are 95% intervals; the sizes are on a logarithmic axis."
     return Chart("quality_over_size", title, reading, table, figure)
 
 
 def model_of(row: Row) -> tuple[str, int] | None:
-    """Name and parameters of the model of a setting."""
+    """The model of a setting, its checkpoint where it has one, and its parameters; None where they are not known."""
     run = row.setting.runs[0]
     parameters = (run.result.get("model") or {}).get("parameters")
-    if not parameters:
-        return None
-    checkpoint = (run.config.get("model") or {}).get("checkpoint") or run.result["model"].get("architecture") or "?"
-    return str(checkpoint).rstrip("/").rpartition("/")[2], int(parameters)
+    checkpoint = str((run.config.get("model") or {}).get("checkpoint") or "").rstrip("/")
+    return (checkpoint.rpartition("/")[2] or setting_name(row.setting), int(parameters)) if parameters else None

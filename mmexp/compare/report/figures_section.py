@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from mmexp.compare.report.charts import GREY, INK, Chart, LeftOut
+from mmexp.compare.report.charts import GREY, INK, KINDS, Chart, LeftOut
 from mmexp.compare.report.html_table import table_of
 from mmexp.compare.report.markup import Markup, element
 from mmexp.compare.report.tables import Interval
+
+PIXELS_PER_POINT = 1.5
+"""Figures are no larger than this, so that their words are about as large as those of the page."""
 
 
 def figures_section(charts: Sequence[tuple[Chart, str]], left_out: Sequence[LeftOut]) -> Markup:
@@ -24,10 +27,12 @@ def figures_section(charts: Sequence[tuple[Chart, str]], left_out: Sequence[Left
 
 
 def inline(svg: str) -> Markup:
-    """An SVG file of matplotlib's as part of a page: as wide as its place, in the colors of the page."""
+    """An SVG file of matplotlib's as part of a page: no wider than its place, in the colors of the page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
+    [width] = re.findall(r'<svg [^>]*? width="([\d.]+)pt"', svg)
+    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
+    svg = svg.replace("<svg ", f'<svg style="max-width: {PIXELS_PER_POINT * float(width):.0f}px" ', 1)
     # Figures number their parts alike, and an id may occur once in a page; those of equal definitions are equal.
     used = set(re.findall(r"#([\w.-]+)", svg))
     svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
@@ -35,7 +40,7 @@ def inline(svg: str) -> Markup:
 
 
 def _figure(chart: Chart, svg: str) -> Markup:
-    names = [f"{chart.name}.{kind}" for kind in ("png", "svg")]
+    names = [f"{chart.name}.{kind}" for kind in KINDS]
     links = [element("a", name, href=name) for name in names]
     is_wide = sum(isinstance(cell, Interval) for cell in chart.table.rows[-1]) > 1
     return element(

@@ -39,10 +39,15 @@ class MembersLauncher(Launcher):
         self._optimises = "direction" in config.hydra.sweeper
         if self._optimises:
             check_direction(config.hydra.sweeper.direction)
-        self._folder = SweepFolder.open(Path(config.hydra.sweep.dir))
+        # A plan neither waits for a sweep that runs in the folder, nor is one.
+        self._path = Path(config.hydra.sweep.dir)
+        self._folder = None if is_plan(config.task) else SweepFolder.open(self._path)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         asked = [self._compose(list(overrides)) for overrides in job_overrides]
+        if self._folder is None or any(is_plan(one.experiment.task) for one in asked):
+            self._plan(asked)
+            return [JobReturn(overrides=overrides, status=JobStatus.COMPLETED) for overrides in job_overrides]
         if self._optimises and not all(one.experiment.launch.waits for one in asked):
             raise ConfigError(
                 "the sweeper chooses members by what earlier ones came to, and launch does not wait for them. Use "
@@ -54,6 +59,18 @@ class MembersLauncher(Launcher):
             for overrides, metric in zip(job_overrides, metrics, strict=True)
         ]
 
+    def _plan(self, asked: Sequence[Asked]) -> None:
+        from mmexp.plan.sweep import plan_members
+
+        if self._folder is not None or not all(is_plan(one.experiment.task) for one in asked):
+            raise ConfigError("task=plan cannot be swept with other tasks: a plan runs nothing. Give task=plan alone.")
+        if self._optimises:
+            raise ConfigError(
+                "task=plan has no NDCG@10 for the sweeper to choose members by. Use hydra/sweeper=basic with the values "
+                "that you want to know of."
+            )
+        plan_members(asked, self._path)
+
     def _compose(self, overrides: list[str]) -> Asked:
         from mmexp.experiment import to_experiment
         from mmexp.sweep.folder import Asked
@@ -64,6 +81,11 @@ class MembersLauncher(Launcher):
             del config["hydra"]
         of_member = list(filter_overrides(overrides))
         return Asked(to_experiment(config), of_member, swept(of_member, self._config.hydra.overrides.task))
+
+
+def is_plan(task: Any) -> bool:
+    """Whether a task, as it is composed or as it was typed, is that of a plan."""
+    return getattr(task, "value", task) == "plan"
 
 
 def check_direction(direction: Any) -> None:

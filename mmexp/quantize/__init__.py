@@ -1,0 +1,11 @@
+"""Embedding size and precision: what a smaller index of the pages costs, from one encoding of a run's evaluation data.
+
+runs.py            the runs that can be quantised
+encoding.py        the embeddings of the evaluation data by the run's model, encoded once
+indexes.py         the corpus as each precision keeps it, and its exact search
+search.py          rankings and search times at one size and precision
+settings.py        every size and precision, measured
+recommendation.py  the smallest one that is shown to be no worse than the full one by more than a margin
+report.py          the files, and the table in the terminal
+figure.py          NDCG@10 over bytes per page
+"""

@@ -1,0 +1,94 @@
+"""Every size and precision, measured: quality with its interval, the size of the index, and the time of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmexp.compare.statistics import Difference, Estimate, differences, estimates
+from mmexp.metrics import PRIMARY_METRIC, Ranking, per_query_metrics
+from mmexp.quantize.encoding import Encoded
+from mmexp.quantize.indexes import INDEXES, BinaryIndex, Int8Index
+from mmexp.quantize.search import Search, prepared
+
+# What is compared by its codes can be put into a new order by the queries in full.
+RESCORED = (Int8Index, BinaryIndex)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How embeddings are kept and compared."""
+
+    dim: int
+    precision: str
+    """float32, bfloat16, int8 or binary."""
+
+    rescored: bool
+    """Whether the best documents by their codes are put into a new order by the query in float32."""
+
+    def __str__(self) -> str:
+        return f"{self.dim} dimensions in {self.precision}{' with rescoring' if self.rescored else ''}"
+
+
+@dataclass
+class Measured:
+    """One setting, searched."""
+
+    setting: Setting
+    bytes_per_document: int
+    seconds_per_query: float
+    ranking: Ranking
+    scores: np.ndarray
+    """The primary metric of every query: float64 (queries,)."""
+
+
+@dataclass
+class Row:
+    """One setting beside the full one."""
+
+    measured: Measured
+    estimate: Estimate
+    to_full: Difference | None
+    """Paired by query. None for the full setting itself."""
+
+    percent_of_full: float | None
+    """None where the full embeddings find nothing."""
+
+    @property
+    def setting(self) -> Setting:
+        return self.measured.setting
+
+
+def measure(encoded: Encoded, dims: Sequence[int], rescore_multiplier: int) -> list[Measured]:
+    """Search the corpus at every size and precision: the full one first, then by falling size and precision."""
+    return [measured for dim in dims for measured in _at_size(encoded, dim, rescore_multiplier)]
+
+
+def _at_size(encoded: Encoded, dim: int, rescore_multiplier: int) -> Iterator[Measured]:
+    queries, documents = (prepared(side, dim, encoded.similarity) for side in (encoded.queries, encoded.documents))
+    for index_class in INDEXES:
+        index = index_class(documents)
+        for rescored in (False, True) if index_class in RESCORED else (False,):
+            search = Search(index, rescore_multiplier if rescored else None)
+            ranking = search.rank(queries, encoded.document_ids)
+            yield Measured(
+                Setting(dim, index.precision, rescored),
+                index.bytes_per_document,
+                search.seconds_per_query(queries),
+                ranking,
+                per_query_metrics(ranking, encoded.relevant)[PRIMARY_METRIC],
+            )
+
+
+def compared(measured: Sequence[Measured]) -> list[Row]:
+    """Every setting with its interval, and its paired difference to the first, which is the full one."""
+    samples = [one.scores[np.newaxis] for one in measured]  # of one seed
+    means = estimates(samples)
+    to_full = [None, *differences(samples[1:], [samples[0]] * len(samples[1:]))]
+    full = means[0].mean
+    return [
+        Row(one, estimate, difference, 100 * estimate.mean / full if full else None)
+        for one, estimate, difference in zip(measured, means, to_full, strict=True)
+    ]

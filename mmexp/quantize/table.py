@@ -1,0 +1,74 @@
+"""The table in the terminal, and what is recommended, in words."""
+
+from __future__ import annotations
+
+from mmexp.metrics import PRIMARY_METRIC
+from mmexp.quantize.recommendation import is_equal, is_non_inferior
+from mmexp.quantize.report import Quantization
+from mmexp.quantize.search import TOP_K
+from mmexp.quantize.settings import Row
+from mmexp.terminal import readable
+
+TITLES = (
+    *("dim", "precision", PRIMARY_METRIC, "95% interval", "% of\nfull", "delta,\nlow end"),
+    *("bytes\nper page", "GB per\nmillion", "ms per\nquery", "no worse"),
+)
+NUM_COLUMNS = 120
+
+
+def print_table(found: Quantization) -> None:
+    """Print every setting, what is recommended in bold, and the words below it."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    title = f"{found.run_dir}: embedding size and precision"
+    table = Table(*(Column(name, no_wrap=True) for name in TITLES), title=title, box=box.HORIZONTALS)
+    for row in found.rows:
+        table.add_row(*_cells(row, found.margin), style="bold" if row is found.recommended else "")
+    console = Console()
+    console.width = max(console.width, NUM_COLUMNS)  # where a terminal is narrower, it breaks lines, not numbers
+    console.print(table)
+    print(words(found))
+
+
+def _cells(row: Row, margin: float) -> list[str]:
+    estimate, measured = row.estimate, row.measured
+    return [
+        str(row.setting.dim),
+        row.setting.precision + (", rescored" if row.setting.rescored else ""),
+        f"{estimate.mean:.4f}",
+        f"{estimate.low:.3f}-{estimate.high:.3f}",
+        "-" if row.percent_of_full is None else f"{row.percent_of_full:.1f}",
+        "-" if row.to_full is None else f"{row.to_full.low:+.4f}",
+        f"{measured.bytes_per_document:,}",
+        readable(measured.bytes_per_document / 1000),
+        readable(1000 * measured.seconds_per_query),
+        _verdict(row, margin),
+    ]
+
+
+def _verdict(row: Row, margin: float) -> str:
+    if row.to_full is None:
+        return "full"
+    if is_equal(row.to_full):
+        return "equal"
+    return "shown" if is_non_inferior(row, margin) else "-"
+
+
+def words(found: Quantization) -> str:
+    """What is recommended, why, and how the searches were made."""
+    best, full = found.recommended, found.rows[0]
+    num_rescored = TOP_K * found.rescore_multiplier
+    searched = f"Search: exact, in one thread, of {len(found.encoded.document_ids):,} pages; rescored: {num_rescored}."
+    why = f"the 95% interval of its difference, query by query, lies above -{found.margin}; each is tested by itself"
+    if best is full:
+        return (
+            f"Recommended: {full.setting}. No smaller index is shown to be no worse by more than {found.margin} "
+            f"({why}). {searched}"
+        )
+    saved = full.measured.bytes_per_document / best.measured.bytes_per_document
+    return (
+        f"Recommended: {best.setting}, {best.measured.bytes_per_document:,} bytes per page, {saved:.3g} times smaller: "
+        f"the smallest that is shown to be no worse than the full one by more than {found.margin} ({why}). {searched}"
+    )

@@ -1,0 +1,97 @@
+"""`python -m mmexp.repeat RUN_DIR [--anyway] [launch...=... ...]`: run a finished run again, and compare its numbers.
+
+The repeat has a folder of its own beside RUN_DIR (RUN_DIR-repeat-1). RUN_DIR, which may be a member of a sweep, stays
+as it is. What may change the numbers (commit, local changes, packages, processes, data) must be as it was; else what
+differs is named, and nothing is run, unless --anyway says so. The same command goes on with a repeat that was
+interrupted. Exit code 0 where the numbers are equal to the digit or agree within the interval, 1 where they differ.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from mmexp.__main__ import complain
+from mmexp.composition import TYPES, VALUES, Composition
+from mmexp.outcome import RunFailed
+from mmexp.rank import log_into
+from mmexp.repeat.agreement import Agreement, Verdict
+from mmexp.repeat.conditions import Change
+from mmexp.repeat.original import REPORT, Original
+from mmexp.repeat.table import print_agreement
+from mmexp.resume import launched_by
+from mmexp.run_files import finite, remove_if_only, write_whole
+from mmexp.schema import ConfigError
+from mmexp.slurm.jobs import refuse_while_queued
+from mmexp.sweep.status import read_result
+
+ANYWAY = "--anyway"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    given = sys.argv[1:] if arguments is None else arguments
+    if not given or given[0] in ("-h", "--help"):
+        sys.exit(__doc__)
+    overrides = [argument for argument in given[1:] if argument != ANYWAY]
+    try:
+        repeat(Path(given[0]), overrides, anyway=ANYWAY in given)
+    except ConfigError as error:
+        complain(str(error))
+    except RunFailed as failed:
+        failed.end_with_its_words()
+
+
+def repeat(run_dir: Path, overrides: list[str], anyway: bool) -> None:
+    """Run it again, or go on with that, and compare. Exits with 1 where the numbers differ."""
+    original = Original.read(run_dir)
+    os.chdir(original.composition.working_directory)
+    again = launched_by(original.repeat(), overrides)
+    try:
+        changes = original.changes(again)
+        if changes and not anyway:
+            refuse(original, changes)
+    except ConfigError:
+        remove_if_only(again.run_dir, {VALUES, TYPES})
+        raise
+    if read_result(again.run_dir)["status"] != "finished":
+        refuse_while_queued(again.run_dir)
+        log_into(again)
+        again.experiment.launch.launch(again)
+    if read_result(again.run_dir)["status"] != "finished":
+        print(f"Once {again.run_dir} has ended, this compares it: python -m mmexp.repeat {original.run_dir}")
+        return
+    conclude(original, again, changes)
+
+
+def refuse(original: Original, changes: list[Change]) -> None:
+    """Raise `ConfigError` with what has changed."""
+    remedies = [change.remedy for change in changes if change.remedy]
+    restore = f"Restore them ({'; '.join(remedies)})" if remedies else "Restore them"
+    raise ConfigError(
+        f"{original.run_dir} would not be repeated as it was: {', '.join(map(str, changes))}. {restore}, or repeat it "
+        f"with these changes: {ANYWAY}"
+    )
+
+
+def conclude(original: Original, again: Composition, changes: list[Change]) -> None:
+    """Print how the numbers of both agree, and leave it in the repeat's folder."""
+    agreement = Agreement.of(original.run_dir, again.run_dir, original.result["primary_metric"])
+    machine = original.other_machine()
+    print_agreement(agreement, [*changes, *machine], original.is_determined)
+    report = {
+        "original": str(original.run_dir),
+        **agreement.plain(),
+        "changes": [asdict(change) for change in changes],
+        "machine": [asdict(change) for change in machine],
+    }
+    write_whole(again.run_dir / REPORT, json.dumps(finite(report), indent=2))
+    print(f"All numbers side by side: {again.run_dir / REPORT}")
+    if agreement.verdict is Verdict.differ:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
