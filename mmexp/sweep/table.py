@@ -1,4 +1,4 @@
-"""What a sweep shows at its end: a row for each member, and why some have failed."""
+"""What a sweep shows at its end: its members compared, and why some have failed."""
 
 from __future__ import annotations
 
@@ -6,25 +6,34 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mmexp.sweep.names import SHORT
+from rich.console import Console
+
+from mmexp.schema import ConfigError
 
 
 def print_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Print the members: what the sweep varies, status, the primary metric before and after, hours."""
-    from rich.console import Console
-    from rich.table import Table
+    """Print the members ranked, with what is noise and what each cost; one table for each evaluation data.
 
-    keys = list(dict.fromkeys(key for row in rows for key in row["parameters"]))
-    numbers = {"baseline": ".4f", "final": ".4f", "delta": "+.4f", "hours": ".2f"}
-    table = Table(*[SHORT.get(key, key) for key in keys], "status", *numbers, title=str(path))
-    for row in rows:
-        swept = [str(row["parameters"].get(key, "-")) for key in keys]
-        table.add_row(
-            *swept,
-            row["status"],
-            *["-" if row[name] is None else format(row[name], form) for name, form in numbers.items()],
-        )
-    Console().print(table)
+    Members without scores are listed with their status.
+    """
+    from mmexp.compare.comparison import compare, has_scores
+    from mmexp.compare.runs import Run, find_runs
+    from mmexp.compare.table import print_comparison, unfinished_table
+
+    runs = find_runs([path / row["folder"] for row in rows])
+    by_data: dict[str | None, list[Run]] = {}
+    for run in filter(has_scores, runs):
+        by_data.setdefault(run.fingerprint, []).append(run)
+    for of_data in by_data.values():
+        try:
+            print_comparison(compare(of_data))
+        except ConfigError as error:
+            print(f"not compared: {error}")
+    if others := [run for run in runs if not has_scores(run)]:
+        Console(markup=False, highlight=False).print(unfinished_table(others))
+    if len(by_data) > 1:
+        print(f"The members have {len(by_data)} different evaluation data; scores of one say nothing of another.")
+    print(f"{path}: compare them again, or with others, with: python -m mmexp.compare {path}")
 
 
 def print_failures(path: Path, failed: list[dict[str, Any]]) -> None:
