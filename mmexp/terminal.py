@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
-from rich.text import Text
 
 if TYPE_CHECKING:
     from mmexp.report import Metrics, Report
@@ -41,10 +40,15 @@ def print_results(baseline: Report | None, final: Report, metric: str) -> None:
     """
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     more_titles = [name.replace("_", " ") for name in final.shown]  # so that narrow terminals break them
     title = f"{metric} on the evaluation data, one seed, 95% intervals over queries"
-    table = Table(PART_TITLES[final.part], "baseline", "final", "delta", *more_titles, title=title)
+    table = Table(PART_TITLES[final.part], "baseline", title=title)
+    table.add_column("final", no_wrap=True)
+    table.add_column("delta", no_wrap=True)
+    for name in more_titles:
+        table.add_column(name)
     befores: Mapping[Any, Metrics] = baseline.metrics if baseline else {}
     for part, metrics in final.metrics.items():
         before = befores[part][metric] if baseline else None
