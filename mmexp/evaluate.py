@@ -41,6 +41,9 @@ class DimReport(Report):
 
     rankings: dict[int, Ranking]
 
+    def values(self, part: int, metric: str) -> np.ndarray | None:
+        return self.per_query[part][metric] if part in self.per_query else None
+
     @property
     def full(self) -> Metrics:
         """The metrics at the full embedding size."""

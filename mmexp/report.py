@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
 
 Metrics = dict[str, float]
 
@@ -27,6 +29,10 @@ class Report:
     def before(self) -> Report | None:
         """What the same evaluation measures the model against. None: the model alone is measured."""
         return None
+
+    def values(self, part: Any, metric: str) -> np.ndarray | None:
+        """A metric of every query, float64 (queries,), at one key of `metrics`. None: it is known over all alone."""
+        raise NotImplementedError
 
     @property
     def full(self) -> Metrics:

@@ -50,6 +50,9 @@ class DirectionReport(Report):
     scores: dict[str, list[np.ndarray]]
     """{direction: scores of every query's candidates}, after the model's activation."""
 
+    def values(self, part: str, metric: str) -> np.ndarray:
+        return np.array([metrics[metric] for metrics in self.per_query[part]])
+
     @property
     def full(self) -> Metrics:
         """The mean over directions."""

@@ -43,6 +43,9 @@ class TopKReport(Report):
     per_query: dict[int, dict[str, np.ndarray]]
     rankings: dict[int, Ranking]
 
+    def values(self, part: int, metric: str) -> np.ndarray | None:
+        return self.per_query[part][metric] if part in self.per_query else None
+
     @property
     def before(self) -> TopKReport:
         return TopKReport(dict.fromkeys(self.metrics, self.retrieved), self.retrieved, {}, {})

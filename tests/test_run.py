@@ -14,6 +14,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from mmexp.__main__ import CONF
+from mmexp.compare.comparison import compare
+from mmexp.compare.runs import find_runs
 from mmexp.composition import freeze, thaw
 from mmexp.experiment import register, to_experiment
 from mmexp.models.tiny_vlm import TinyVlm, write_checkpoint
@@ -199,6 +201,9 @@ def test_every_experiment_runs_on_a_stand_in_in_the_hubs_layout(name, tmp_path, 
     assert result["num_documents"] >= result["num_queries"] >= 4
     run_dir = tmp_path / "run"
     assert losses_of(run_dir)[-1][0] == 2
+    [row] = compare(find_runs([run_dir])).rows
+    assert row.estimate.mean == pytest.approx(result["final"]["ndcg@10"])
+    assert row.to_baseline.delta == pytest.approx(result["delta"])
     from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
 
     if "by_direction" in result:

@@ -11,6 +11,8 @@ from pyarrow import parquet
 from sentence_transformers import CrossEncoder
 from sentence_transformers.cross_encoder.evaluation import CrossEncoderRerankingEvaluator
 
+from mmexp.compare.comparison import compare
+from mmexp.compare.runs import find_runs
 from mmexp.data.made_up_pages import MadeUpPages
 from mmexp.metrics import Ranking
 from mmexp.models.hub import HubModel
@@ -77,7 +79,7 @@ def finished(embedder, reranker_run, tmp_path_factory) -> tuple[dict, Path, list
 
 
 def test_before_is_the_embedder_alone(finished, embedder, tmp_path):
-    result, _, _ = finished
+    result, run_dir, _ = finished
     alone = run_in(
         tmp_path,
         *("task=evaluate", "model=hub", f"model.checkpoint={embedder}", "data=made_up_pages", "dims=none"),
@@ -89,6 +91,9 @@ def test_before_is_the_embedder_alone(finished, embedder, tmp_path):
     assert result["throughput"] is None  # by_top_k says how fast both stages were
     for metric, value in alone["final"].items():
         assert result["baseline"][metric] == pytest.approx(value, abs=1e-6), metric
+    means = {row.setting.runs[0].run_dir: row.estimate.mean for row in compare(find_runs([run_dir, tmp_path])).rows}
+    expected = {run_dir: result["final"]["ndcg@10"], tmp_path / "run": alone["final"]["ndcg@10"]}
+    assert means == pytest.approx({path.resolve(): value for path, value in expected.items()})
 
 
 @pytest.mark.parametrize("k", [5, 20])

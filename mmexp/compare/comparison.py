@@ -92,7 +92,7 @@ def compare(
 
     Raises `ConfigError` where nothing is finished, or what is cannot be compared.
     """
-    finished = [run for run in runs if run.status == "finished" and run.error is None]
+    finished = [run for run in runs if has_scores(run)]
     if not finished:
         raise ConfigError(f"none of {len(runs)} runs has finished with scores to compare: {_statuses(runs)}.")
     metric = metric or finished[0].primary_metric
@@ -116,6 +116,11 @@ def compare(
         notes=[],
     )
     return replace(found, notes=notes_on(found, measured, chosen_by_result=reference is None))
+
+
+def has_scores(run: Run) -> bool:
+    """Whether it can be compared with others."""
+    return run.status == "finished" and run.error is None
 
 
 def scores_on(

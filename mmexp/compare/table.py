@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from mmexp.compare.report.tables import shown
 from mmexp.compare.statistics import NOT_SHOWN
 from mmexp.sweep.names import SHORT
+from mmexp.sweep.status import facts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +27,24 @@ WIDTH = 120
 # More parameters than this are one column of words.
 MAX_PARAMETERS = 4
 UNKNOWN = "-"
+# What a setting took, by column; and what tells models apart that were evaluated, and not trained.
+COSTS: dict[str, Callable[[Row], float | None]] = {
+    "hours": lambda row: row.cost.hours,
+    "GPU-hours": lambda row: row.cost.gpu_hours,
+    "pages/s": lambda row: row.cost.pages_per_second,
+    "peak GB": lambda row: None if row.cost.peak_memory_bytes is None else row.cost.peak_memory_bytes / 1e9,
+    "kWh": lambda row: row.cost.kwh,
+    "GPU": lambda row: row.cost.gpu_kwh,
+    "CPU": lambda row: row.cost.cpu_kwh,
+    "RAM": lambda row: row.cost.ram_kwh,
+    "kg CO2": lambda row: row.cost.co2_kg,
+    "points/kWh": lambda row: row.cost.points_per_kwh,
+}
+MODELS: dict[str, Callable[[Row], float | None]] = {
+    "parameters": lambda row: facts_of(row)["num_parameters"],
+    "dimensions": lambda row: facts_of(row)["embedding_dimension"],
+    "bytes/page": lambda row: facts_of(row)["bytes_per_document"],
+}
 
 
 def print_comparison(comparison: Comparison) -> None:
@@ -60,26 +79,26 @@ def _quality(comparison: Comparison) -> Table:
     part = f" at {comparison.part}" if comparison.part else ""
     title = f"{comparison.metric}{part} on {len(comparison.query_ids)} queries, 95% intervals"
     named = comparison.reference.setting.label
-    columns = [comparison.metric, *(["seeds"] if _is_pooled(comparison) else []), "gain over baseline"]
+    gains = ["gain over baseline"] if _is_trained(comparison) else []
+    columns = [comparison.metric, *(["seeds"] if _is_pooled(comparison) else []), *gains]
     against = [f"against {named}"] if len(comparison.rows) > 1 else []
     table = _table(title, ["", *_setting_columns(comparison), *columns, *against])
     for rank, row in enumerate(comparison.rows, 1):
         seeds = [spread_words(row.estimate)] if _is_pooled(comparison) else []
         other = [_against(row, comparison)] if against else []
-        cells = [estimate_words(row.estimate), *seeds, difference_words(row.to_baseline), *other]
+        gain = [difference_words(row.to_baseline)] if gains else []
+        cells = [estimate_words(row.estimate), *seeds, *gain, *other]
         table.add_row(str(rank), *_setting_cells(row.setting, comparison), *cells)
     return table
 
 
 def _costs(comparison: Comparison) -> Table:
-    names = ["hours", "GPU-hours", "pages/s", "peak GB", "kWh", "GPU", "CPU", "RAM", "kg CO2", "points/kWh"]
-    table = _table(_energy_title(comparison), ["", *_setting_columns(comparison), *names])
+    columns = COSTS if _is_trained(comparison) else MODELS | COSTS
+    table = _table(_energy_title(comparison), ["", *_setting_columns(comparison), *columns])
     for rank, row in enumerate(comparison.rows, 1):
-        cost = row.cost
-        peak = None if cost.peak_memory_bytes is None else cost.peak_memory_bytes / 1e9
-        energy = [cost.kwh, cost.gpu_kwh, cost.cpu_kwh, cost.ram_kwh, cost.co2_kg, cost.points_per_kwh]
-        numbers = [cost.hours, cost.gpu_hours, cost.pages_per_second, peak, *energy]
-        table.add_row(str(rank), *_setting_cells(row.setting, comparison), *map(number, numbers))
+        table.add_row(
+            str(rank), *_setting_cells(row.setting, comparison), *[number(of(row)) for of in columns.values()]
+        )
     return table
 
 
@@ -126,6 +145,15 @@ def number(value: float | None) -> str:
 
 def _against(row: Row, comparison: Comparison) -> str:
     return "reference" if row is comparison.reference else difference_words(row.to_reference)
+
+
+def facts_of(row: Row) -> dict[str, float | None]:
+    """What result.json says of the setting's model."""
+    return facts(row.setting.runs[0].result)
+
+
+def _is_trained(comparison: Comparison) -> bool:
+    return any(row.to_baseline is not None for row in comparison.rows)
 
 
 def _is_pooled(comparison: Comparison) -> bool:

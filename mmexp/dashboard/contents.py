@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from mmexp.compare.by_data import ComparedByData
 from mmexp.compare.report import draw
 from mmexp.compare.report.charts import Chart
-from mmexp.dashboard.by_data import ComparedByData
 from mmexp.dashboard.ranking import not_compared, ranking
 
 DPI = 110

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mmexp.dashboard.identity import IDENTITY, read_identity
 
 if TYPE_CHECKING:
-    from mmexp.dashboard.by_data import ComparedByData
+    from mmexp.compare.by_data import ComparedByData
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +23,8 @@ def refresh(
 
     Raises `ConfigError` where Trackio has no such project, or the project no such reference.
     """
+    from mmexp.compare.by_data import compare_by_data
     from mmexp.compare.runs import find_runs
-    from mmexp.dashboard.by_data import compare_by_data
     from mmexp.dashboard.comparison_run import replace
     from mmexp.dashboard.contents import contents
     from mmexp.dashboard.project import find_project

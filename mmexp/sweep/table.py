@@ -1,47 +1,34 @@
-"""What a sweep shows at its end: a row for each member, and why some have failed."""
+"""What a sweep shows at its end: its members compared, and why some have failed."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mmexp.sweep.names import SHORT
-
-# Columns by key, and their format.
-TRAINED = {"baseline": ".4f", "final": ".4f", "delta": "+.4f", "hours": ".2f"}
-EVALUATED = {
-    "final": ".4f",
-    "num_parameters": ",.0f",
-    "embedding_dimension": ",.0f",
-    "bytes_per_document": ",.0f",
-    "pages_per_second": ",.3g",
-    "hours": ".2f",
-}
+from rich.console import Console
 
 
 def print_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Print the members: what the sweep varies, status, the primary metric before and after, hours.
+    """Print the members ranked, with what is noise and what each cost; one table for each evaluation data.
 
-    Where models were evaluated and none was trained, the best is first, with its size and speed.
+    Members without scores are listed with their status.
     """
-    from rich.console import Console
-    from rich.table import Table
+    from mmexp.compare.by_data import compare_by_data
+    from mmexp.compare.runs import find_runs
+    from mmexp.compare.table import print_comparison, unfinished_table
 
-    keys = list(dict.fromkeys(key for row in rows for key in row["parameters"]))
-    numbers = TRAINED
-    if all(row["baseline"] is None for row in rows) and any(row["final"] is not None for row in rows):
-        numbers, rows = EVALUATED, sorted(rows, key=lambda row: row["final"] or 0, reverse=True)
-    titles = [name.replace("_", " ") for name in numbers]  # so that narrow terminals break them
-    table = Table(*[SHORT.get(key, key) for key in keys], "status", *titles, title=str(path))
-    for row in rows:
-        swept = [str(row["parameters"].get(key, "-")) for key in keys]
-        table.add_row(
-            *swept,
-            row["status"],
-            *["-" if row[name] is None else format(row[name], form) for name, form in numbers.items()],
-        )
-    Console().print(table)
+    found = compare_by_data(find_runs([path / row["folder"] for row in rows]))
+    for comparison in found.comparisons.values():
+        print_comparison(replace(comparison, unfinished=[]))
+    for why in found.refused.values():
+        print(f"not compared: {why}")
+    if found.not_compared:
+        Console(markup=False, highlight=False).print(unfinished_table(found.not_compared))
+    if len(found.comparisons) > 1:
+        print(f"The members have {len(found.comparisons)} evaluation data; scores of one say nothing of another.")
+    print(f"{path}: compare them again, or with others, with: python -m mmexp.compare {path}")
 
 
 def print_failures(path: Path, failed: list[dict[str, Any]]) -> None:

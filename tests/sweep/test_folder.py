@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from mmexp.__main__ import main
+from mmexp.compare.statistics import estimates
 from mmexp.composition import Composition, thaw
 from mmexp.dashboard.identity import identify
 from mmexp.interruption import Preempted
@@ -17,6 +19,7 @@ from mmexp.launchers.slurm import Slurm
 from mmexp.schema import ConfigError
 from mmexp.slurm.jobs import Job
 from mmexp.sweep.folder import INDEX, Asked, SweepFolder
+from tests.compare.run_folders import write_scores
 from tests.test_run import experiment_of
 
 FINISHED = {
@@ -296,14 +299,20 @@ def test_a_sweep_that_was_asked_to_stop_says_how_to_go_on(runs, asked, call, tmp
 
 def test_the_end_shows_every_member_and_fails_where_one_has(runs, asked, call, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "150")
-    runs.results = {"seed=2": FAILED}
+    scores = [0.0, 0.5, 1.0, 0.5]
+    runs.results = {"seed=1": {**FINISHED, "by_dim": {"128": {"final": {"ndcg@10": 0.5}}}}, "seed=2": FAILED}
     call(asked(1), asked(2))
+    [finished] = tmp_path.glob("seed=1-*")
+    write_scores(finished / "per_query" / "final.parquet", "dim", {128: scores}, None)
     with pytest.raises(SystemExit) as ended:
         SweepFolder.opened.conclude()
     assert ended.value.code == 1
     shown = capsys.readouterr()
+    [interval] = estimates([np.array([scores])])
+    assert f"0.5000 [{interval.low:.4f}, {interval.high:.4f}]" in shown.out  # never without its interval
+    assert "One seed each" in shown.out
     rows = [line.replace("│", " ").split() for line in shown.out.splitlines() if "│" in line]
-    assert rows == [["1", "finished", "0.2000", "0.5000", "+0.3000", "0.10"], ["2", "failed", "-", "-", "-", "0.00"]]
+    assert rows[-1][1:] == ["failed", "OSError:", "no", "space"]
     assert "seed=2-" in shown.err
     assert "failed: OSError: no space" in shown.err
 

@@ -50,7 +50,9 @@ def leaderboard(tmp_path_factory):
         single = run_in(folder, *common, checkpoints[0])
         encodings.append(len(calls))
     sweeps = [json.loads((folder / "vdr_2b" / name / INDEX).read_text())["members"] for name in ("first", "second")]
-    return SimpleNamespace(first=sweeps[0], second=sweeps[1], single=single, encodings=encodings)
+    return SimpleNamespace(
+        folder=folder / "vdr_2b" / "first", first=sweeps[0], second=sweeps[1], single=single, encodings=encodings
+    )
 
 
 def test_each_model_is_encoded_once_whatever_asks_for_it(leaderboard):
@@ -65,14 +67,17 @@ def test_what_was_found_says_nothing_of_the_speed(leaderboard):
     assert (leaderboard.single["throughput"], leaderboard.single["peak_memory_bytes"]) == (None, None)
 
 
-def test_a_leaderboard_has_the_best_model_first_with_its_size_and_speed(leaderboard, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    print_table(tmp_path, leaderboard.first)
-    shown = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines() if "│" in line]
+def test_a_leaderboard_has_the_best_model_first_with_its_size_and_speed(leaderboard, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")
+    print_table(leaderboard.folder, leaderboard.first)
+    shown = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     best, other = sorted(leaderboard.first, key=lambda row: row["final"], reverse=True)
     assert best["final"] > other["final"]
-    for line, row in zip(shown, (best, other), strict=True):
-        assert line[0].endswith(os.path.basename(row["parameters"]["model.checkpoint"]))
-        assert line[1:3] == ["finished", f"{row['final']:.4f}"]
-        assert line[3:6] == [f"{row['num_parameters']:,}", "32", "128"]
-        assert float(line[6].replace(",", "")) == pytest.approx(row["pages_per_second"], rel=0.01)
+    for place, (line, row) in enumerate(zip(shown, (best, other, best, other), strict=True)):
+        assert line[0] == str(place % 2 + 1)
+        assert line[1].endswith(os.path.basename(row["parameters"]["model.checkpoint"]))
+    for line, row in zip(shown[:2], (best, other), strict=True):
+        assert line[2] == f"{row['final']:.4f}"
+    for line, row in zip(shown[2:], (best, other), strict=True):
+        assert line[2:5] == [f"{row['num_parameters']:,}", "32", "128"]
+        assert float(line[7].replace(",", "")) == pytest.approx(row["pages_per_second"], rel=0.01)

@@ -15,7 +15,7 @@ MOST_NAMES = 3
 
 @dataclass
 class ComparedByData:
-    """The comparisons of a project."""
+    """The comparisons of runs that may have different evaluation data."""
 
     comparisons: dict[str, Comparison] = field(default_factory=dict)
     """By what the runs were evaluated on, that of the newest run first."""

@@ -1,0 +1,29 @@
+"""What a run shows at its end: no number without what it may be off by."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmexp.evaluate import DimReport
+from mmexp.terminal import print_results
+
+
+def report_of(*scores: float) -> DimReport:
+    values = np.array(scores)
+    metrics = {"ndcg@10": float(values.mean()), "bytes_per_document": 64.0}
+    return DimReport({16: metrics}, {16: {"ndcg@10": values}}, {})
+
+
+def test_results_are_shown_with_intervals_and_what_is_noise(capsys):
+    print_results(report_of(*[0.0] * 10), report_of(*[1.0] * 8, 0.0, 0.0), "ndcg@10")
+    shown = capsys.readouterr().out
+    assert "+0.8000 p=0.008" in shown  # of 8 queries all signs are alike: 2 in 256
+    assert "better" in shown
+    print_results(report_of(1.0, 0.5, 0.5, 0.0), report_of(0.5, 1.0, 0.5, 0.0), "ndcg@10")
+    shown = capsys.readouterr().out
+    assert "no difference shown" in shown
+    assert "+0.0000 p=1.000" in shown
+    assert "0.5000" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    print_results(None, report_of(1.0, 0.5), "ndcg@10")
+    assert "[" in capsys.readouterr().out
