@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from pyarrow import compute, parquet
+from pyarrow import parquet
 
 from mmexp.schema import ConfigError, did_you_mean
 
@@ -60,23 +58,28 @@ def read_scores(file: Path, part: str, value: int | str | None, metric: str) -> 
 
     Raises `ConfigError` where the file has no such metric.
     """
-    names = parquet.read_schema(file).names
-    if metric not in names:
-        raise ConfigError(
-            f"{file} has no metric {metric!r}.{did_you_mean(metric, names)} Choose another with --metric."
-        )
-    weight = ["weight"] if part == TASK else []
-    table = parquet.read_table(file, columns=["query_id", part, metric, *weight], use_threads=False)
-    if value is not None:
-        table = table.filter(compute.equal(table[part], value))
-    values = table[metric].to_numpy().astype(np.float64)
-    query_ids = shared(tuple(unit_ids(table, part)))
+    with parquet.ParquetFile(file, read_dictionary=["query_id"]) as stored:
+        names = stored.schema_arrow.names
+        if metric not in names:
+            raise ConfigError(
+                f"{file} has no metric {metric!r}.{did_you_mean(metric, names)} Choose another with --metric."
+            )
+        weight = ["weight"] if part == TASK else []
+        table = stored.read(columns=["query_id", part, metric, *weight], use_threads=False)
+    # With numpy, as Arrow's own filter takes half a second to look whether there is pandas.
+    of_part = np.asarray(table[part])
+    kept = np.ones(len(of_part), dtype=bool) if value is None else of_part == value
+    values = np.asarray(table[metric], dtype=np.float64)[kept]
+    queries = table["query_id"].unify_dictionaries().combine_chunks()
+    words = queries.dictionary.to_pylist()
+    query_ids = [words[code] for code in np.asarray(queries.indices)[kept]]
+    if part not in OWN_QUERIES:
+        return Scores(shared(tuple(query_ids)), values, np.ones(len(values)))
+    names_of, parts = np.unique(of_part[kept].astype(str), return_inverse=True)
+    units = tuple(f"{names_of[n]}/{query}" for n, query in zip(parts, query_ids, strict=True))
     if part == TASK:
-        return Scores(query_ids, values, _normalised(table["weight"].to_numpy()))
-    if part != DIRECTION:
-        return Scores(query_ids, values, np.ones(len(values)))
-    directions = table[part].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-    return _by_direction(query_ids, values, directions)
+        return Scores(shared(units), values, _normalised(np.asarray(table["weight"])[kept]))
+    return _by_direction(shared(units), values, parts)
 
 
 def _normalised(weights: np.ndarray) -> np.ndarray:
@@ -92,21 +95,15 @@ def _by_direction(query_ids: tuple[str, ...], values: np.ndarray, directions: np
 
 def read_content(file: Path, part: str) -> dict[str, tuple[Any, ...]]:
     """What each query asks, by its id: its text where that is known, its relevant documents, how many are ranked."""
-    schema = parquet.read_schema(file)
-    columns = [name for name in ("query", "relevant", "num_candidates") if name in schema.names]
-    table = parquet.read_table(file, columns=["query_id", part, *columns], use_threads=False)
-    if part not in OWN_QUERIES:  # every size asks the same
-        table = table.filter(compute.equal(table[part], table[part][0]))
+    with parquet.ParquetFile(file) as stored:
+        columns = [name for name in ("query", "relevant", "num_candidates") if name in stored.schema_arrow.names]
+        table = stored.read(columns=["query_id", part, *columns], use_threads=False)
     cells = [[_hashable(value) for value in table[name].to_pylist()] for name in columns]
-    return dict(zip(unit_ids(table, part), zip(*cells, strict=True), strict=True))
-
-
-def unit_ids(table: pa.Table, part: str) -> Sequence[str]:
-    """What tells the queries apart, row by row: the id, or where a part has queries of its own "part/query_id"."""
-    queries = table["query_id"].to_pylist()
-    if part not in OWN_QUERIES:
-        return queries
-    return [f"{value}/{query}" for value, query in zip(table[part].to_pylist(), queries, strict=True)]
+    ids = table["query_id"].to_pylist()
+    if part in OWN_QUERIES:
+        ids = [f"{value}/{query}" for value, query in zip(table[part].to_pylist(), ids, strict=True)]
+    # Every size asks the same, so a query that comes again says nothing new.
+    return dict(zip(ids, zip(*cells, strict=True), strict=True))
 
 
 def _hashable(value: Any) -> Any:

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy import special
 
-# Where the distribution of a mean square is evaluated, as shares of it: dense in both tails, for small p.
-_LOGITS = {1: np.linspace(-30, 30, 201), 2: np.linspace(-20, 20, 61)}
+# At which shares the distribution of a mean square is evaluated, by how many there are: dense in both tails, for small
+# p.
+LOGITS = {1: np.linspace(-30, 30, 101), 2: np.linspace(-20, 20, 41)}
+# Of halving, from an interval that is at most twice too wide.
+NUM_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,25 @@ class SeedError:
     num_seeds: int
     num_queries: int
 
-    def variances(self, shares: np.ndarray) -> np.ndarray:
-        """The variance that seeds add, at shares of what it may be."""
-        degrees = self.num_seeds - 1
-        possible = self.mean_square * degrees / special.chdtri(degrees, 1 - shares)
+    def variances(self, num_samples: int) -> np.ndarray:
+        """What they may add, at the shares of LOGITS[num_samples]."""
+        possible = self.mean_square * _inverse_chi_squares(self.num_seeds - 1, num_samples)
         return np.maximum(possible - self.error, 0) / (self.num_seeds * self.num_queries)
+
+
+@lru_cache
+def _inverse_chi_squares(degrees: int, num_samples: int) -> np.ndarray:
+    """Degrees of freedom over the quantiles of chi square."""
+    return degrees / special.chdtri(degrees, special.expit(-LOGITS[num_samples]))
+
+
+@lru_cache
+def _weights(num_samples: int) -> np.ndarray:
+    """Of each combination of shares."""
+    shares = special.expit(LOGITS[num_samples])
+    density = shares * (1 - shares)
+    density /= density.sum()
+    return density if num_samples == 1 else np.outer(density, density).ravel()
 
 
 def seed_error(sample: np.ndarray) -> SeedError | None:
@@ -70,32 +87,30 @@ class MeanError:
 
     def p(self, deviation: float) -> float:
         """How probable it is, two-sided, to be so far from the truth or farther."""
-        variances, weights = self._possible()
-        return float(2 * special.stdtr(self.num_queries - 1, -abs(deviation) / np.sqrt(variances)) @ weights)
+        of_each = 2 * special.stdtr(self.num_queries - 1, -abs(deviation) / np.sqrt(self._variances))
+        return float(of_each @ _weights(len(self.seeds)) if self.seeds else of_each[0])
 
     def half_width(self, level: float = 0.95) -> float:
         """Of the interval around the mean."""
-        low, high = 0.0, float(np.sqrt(self.query_variance))
+        low, high = 0.0, self.half_width_over_queries(level)
+        if not self.seeds:
+            return high
         while self.p(high) > 1 - level:
-            high *= 2
-        for _ in range(50):
+            low, high = high, 2 * high
+        for _ in range(NUM_STEPS):
             middle = (low + high) / 2
             low, high = (middle, high) if self.p(middle) > 1 - level else (low, middle)
         return high
 
-    @property
-    def widening(self) -> float:
-        """How many times wider than by the queries alone the interval is; 1 without seeds."""
-        return self.half_width() / MeanError(self.query_variance, self.num_queries, ()).half_width()
+    def half_width_over_queries(self, level: float = 0.95) -> float:
+        """Of the interval that leaves out the seeds."""
+        return float(special.stdtrit(self.num_queries - 1, (1 + level) / 2) * np.sqrt(self.query_variance))
 
-    def _possible(self) -> tuple[np.ndarray, np.ndarray]:
-        """What the variance of the mean may be, and how probable each value is."""
-        if not self.seeds:
-            return np.array([self.query_variance]), np.ones(1)
-        shares = special.expit(_LOGITS[len(self.seeds)])
-        density = shares * (1 - shares)
-        density /= density.sum()
-        of_each = [seeds.variances(shares) for seeds in self.seeds]
-        variances = np.array([sum(values) for values in product(*of_each)])
-        weights = np.array([np.prod(values) for values in product(*[density] * len(self.seeds))])
-        return self.query_variance + variances, weights
+    @cached_property
+    def _variances(self) -> np.ndarray:
+        """What the variance of the mean may be, at each combination of shares."""
+        of_each = [seeds.variances(len(self.seeds)) for seeds in self.seeds]
+        if not of_each:
+            return np.array([self.query_variance])
+        sums = of_each[0] if len(of_each) == 1 else np.add.outer(*of_each).ravel()
+        return self.query_variance + sums

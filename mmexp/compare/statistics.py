@@ -81,7 +81,8 @@ def _estimate(sample: np.ndarray, low: float, high: float) -> Estimate:
     if np.ptp(of_queries) < TOLERANCE:
         low, high = _unseen(mean, 0.0, 1.0, len(of_queries))
     elif error := seed_error(sample):
-        widening = _mean_error(of_queries, error).widening
+        of_mean = _mean_error(of_queries, error)
+        widening = of_mean.half_width() / of_mean.half_width_over_queries()
         low, high = mean - widening * (mean - low), mean + widening * (high - mean)
     num_seeds, num_queries = sample.shape
     spread = float(sample.mean(axis=1).std(ddof=1)) if num_seeds > 1 else None

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import tests.conftest  # noqa: F401  first: it gives the Hub's libraries an empty cache, which they read when imported
-from tests.benchmarks import evaluation, launching, sampling, scaling, step
+from tests.benchmarks import comparing, evaluation, launching, sampling, scaling, step
 
 BENCHMARKS: dict[str, tuple[Callable[[Path], list[tuple[float, float]]], str]] = {
     "step_against_published": (step.against_published, "at least 10x"),
@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Path], list[tuple[float, float]]], str]] =
     "member_in_two_processes": (launching.member_in_two_processes, "the same"),
     "two_processes": (scaling.two_processes, "no less than one process on the same cores"),
     "first_batch_of_10000_rows": (sampling.first_batch, "ours under 1 s, no page decoded"),
+    "compare_200_runs": (comparing.compare_200_runs, "ours under 10 s and 1 GiB"),
 }
 
 
