@@ -22,6 +22,7 @@ from mmexp.sweep.status import read_result
 
 # Folders of a run hold checkpoints and so on, never a run.
 MARKS = (TYPES, VALUES, "result.json", "metrics.jsonl")
+REPEAT = "repeat.json"
 PARTS = ("dim", DIRECTION, "top_k", TASK)
 
 
@@ -122,6 +123,7 @@ def find_runs(paths: Iterable[str | Path]) -> list[Run]:
 
 
 def _runs_below(folder: Path) -> Iterator[Path]:
+    """Without repeats (`mmexp.repeat`), which are no draws of their own; one that is named itself is a run."""
     if not folder.is_dir():
         return
     if any((folder / mark).exists() for mark in MARKS):
@@ -132,7 +134,7 @@ def _runs_below(folder: Path) -> Iterator[Path]:
     for inner in sorted(
         entry.path for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")
     ):
-        if Path(inner) not in members:
+        if Path(inner) not in members and not (Path(inner) / REPEAT).exists():
             yield from _runs_below(Path(inner))
 
 
