@@ -31,7 +31,6 @@ def queries_of_all(runs: Sequence[Run], part: str | None, metric: str, on_common
         _refuse_missing(first, queries, run, _query_ids(run, part, metric))
     if first.part == DIRECTION:
         _refuse_other_candidates(runs)
-    # Runs that have them in another order are put into this one.
     return queries
 
 
