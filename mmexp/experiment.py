@@ -87,7 +87,7 @@ class Experiment:
     take, in memory, time, energy and disk, without weights and without a GPU."""
 
     seed: int = 42
-    """Seeds everything that is drawn at random: data, order of the rows, weights that are not loaded."""
+    """Seeds what is drawn at random in training: order of the rows, weights that are not loaded. Data has data.seed."""
 
     output_root: str = "multirun"
     """Folder for all run folders and caches, relative to where the command is started."""

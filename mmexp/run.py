@@ -42,7 +42,7 @@ def run(composition: Composition) -> float:
         args = training_arguments(experiment, kind, run_dir)
         set_seed(experiment.seed)
         trains = experiment.task is Task.train
-        data = experiment.data.build(experiment.seed, for_training=trains)
+        data = experiment.data.build(for_training=trains)
         examples = kind.examples(data.train) if trains else {}
         check_batch_size(args, examples, args.world_size)
         kind.check()
@@ -62,6 +62,8 @@ def run(composition: Composition) -> float:
             num_queries=len(evaluator.queries),
             num_documents=len(evaluator.corpus),
             skipped_pages=data.skipped_pages,
+            num_processes=ranks.world_size(),
+            num_gpus=ranks.world_size() * args.n_gpu,
         )
 
         # 3. Baseline: the model as it is

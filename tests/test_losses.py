@@ -132,7 +132,7 @@ def test_guided_losses_and_gradients_are_the_librarys(model, teacher, config, op
 
 @pytest.fixture
 def examples():
-    split = MadeUpPages(num_train_pages=10, num_eval_pages=5, num_negatives=2, width=64, height=64).build(seed=0).train
+    split = MadeUpPages(num_train_pages=10, num_eval_pages=5, num_negatives=2, width=64, height=64).build().train
     return training_examples(split)
 
 
@@ -192,7 +192,7 @@ def test_a_teacher_that_is_no_embedder_has_no_embeddings(teacher, tmp_path):
 def test_labels_of_the_data_replace_drawn_negatives_and_say_what_is_relevant(labelled, tmp_path):
     common = ["+experiment=reranker_tiny", "loss=binary_cross_entropy", *LABELLED, f"data.path={labelled}"]
     common += ["reranking.num_sampled_negatives=0", *SMALL, *STEPS]
-    data = experiment_of(tmp_path, *common).data.build(0)
+    data = experiment_of(tmp_path, *common).data.build()
     columns = training_examples(data.train, Rows.pairs).columns
     assert columns["label"] == [0, 1] * 8
     for split, queries in ((data.train, 8), (data.evaluation, 4)):
@@ -234,7 +234,7 @@ def test_a_label_that_is_no_number_is_named_by_its_row(tmp_path, kind, wrong):
     path = write_labelled(tmp_path, labels, kind)
     row = 0 if kind == "string" else 3
     with pytest.raises(ConfigError, match=rf"row {row} of .* data\.label_column=label, which is no number"):
-        HubColumns(path=str(path), label_column="label", num_negatives=0).build(seed=0)
+        HubColumns(path=str(path), label_column="label", num_negatives=0).build()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,9 +145,9 @@ def test_pages_of_the_evaluation_are_never_mined(pages, tmp_path):
     file = mine_in(tmp_path / "held_out", *held_out) / "negatives.parquet"
     data = mining_of(tmp_path, *held_out).data
     data.negatives = str(file)
-    assert data.build(seed=42).train.rows
-    with pytest.raises(ConfigError, match=r"pages that this run evaluates on, such as .* Use the seed"):
-        data.build(seed=43)
+    assert data.build().train.rows
+    with pytest.raises(ConfigError, match=r"pages that this run evaluates on, such as .* Use the data, and data\.seed"):
+        replace(data, seed=43).build()
 
 
 class Counted:
@@ -243,7 +244,7 @@ def test_a_text_corpus_gives_the_negatives_of_the_librarys_miner(texts, tmp_path
     settings = [f"mine.{name}={'null' if value is None else value}" for name, value in margins.items()]
     window = ["mine.num_negatives=5", "mine.range_min=2", "mine.range_max=60", "mine.duplicate_score=null"]
     mined = rows_in(mine_in(tmp_path, *texts, *window, *settings, "mine.shard_size=7"))
-    train = mining_of(tmp_path, *texts).data.build(seed=0).train
+    train = mining_of(tmp_path, *texts).data.build().train
     positions = {id_: n for n, id_ in enumerate(train.documents.ids)}
     query_positions = {id_: n for n, id_ in enumerate(train.queries.ids)}
     ours = {
@@ -276,9 +277,9 @@ def test_training_takes_as_many_of_the_mined_negatives_as_it_is_told(tmp_path):
     mined = mine_in(tmp_path, *common, "mine.num_negatives=6")
     negatives = negatives_in(mined)
     data = mining_of(tmp_path, *MADE_UP, "data.num_negatives=2").data
-    own = data.build(seed=42)
+    own = data.build()
     data.negatives = str(mined / "negatives.parquet")
-    taken = data.build(seed=42)
+    taken = data.build()
     ids = taken.train.documents.ids
     assert {ids[row.positive]: [ids[n] for n in row.negatives] for row in taken.train.rows} == {
         positive: names[:2] for positive, names in negatives.items()
@@ -289,17 +290,17 @@ def test_training_takes_as_many_of_the_mined_negatives_as_it_is_told(tmp_path):
     assert result["status"] == "finished"
     data.num_negatives = 7
     with pytest.raises(ConfigError, match=r"data\.num_negatives=7 is more than the data has.* Use .*=6 or less"):
-        data.build(seed=42)
+        data.build()
     data.num_negatives = 1
     with pytest.raises(ConfigError, match=r"was mined when query 'train-0000' or a page of it was another"):
-        data.build(seed=7)  # draws other pages under the same names
+        replace(data, seed=7).build()  # draws other pages under the same names
 
 
 def test_rows_that_were_not_mined_are_left_out_and_counted(pages, tmp_path, caplog):
     mined = mine_in(tmp_path, *of(pages), *NO_BOUNDS, "data.max_train_rows=8", "mine.num_negatives=3")
     data = mining_of(tmp_path, *of(pages), "data.num_negatives=3").data
     data.negatives = str(mined / "negatives.parquet")
-    assert len(data.build(seed=42).train.rows) == 8
+    assert len(data.build().train.rows) == 8
     assert "names 8 of 11 training rows" in caplog.text
     assert "3 of 11 training rows have fewer than data.num_negatives=3" in caplog.text
 
@@ -309,10 +310,10 @@ def test_a_file_that_does_not_fit_the_data_is_refused(pages, tmp_path):
     data = mining_of(tmp_path, *of(pages)).data
     data.negatives = str(tmp_path / "nothing.parquet")
     with pytest.raises(ConfigError, match=r"nothing\.parquet cannot be read: .*python -m mmexp\.mine"):
-        data.build(seed=42)
+        data.build()
     data.negatives = str(pages / "train.jsonl")
     with pytest.raises(ConfigError, match=r"train\.jsonl holds no mined negatives"):
-        data.build(seed=42)
+        data.build()
     data.negatives = str(mined / "negatives.parquet")
     gone = negatives_in(mined)["p00"][0]
     used = [file for file in (pages / "pages").iterdir() if file.stem == gone]
@@ -322,10 +323,10 @@ def test_a_file_that_does_not_fit_the_data_is_refused(pages, tmp_path):
     (pages / "train.jsonl").write_text(lines[0])
     used[0].rename(tmp_path / used[0].name)
     with pytest.raises(ConfigError, match=rf"names page '{gone}' for query 'train-0', and the data has no such page"):
-        data.build(seed=42)
+        data.build()
     (pages / "train.jsonl").write_text(json.dumps({"query": "another", "positive": "p09"}))
     with pytest.raises(ConfigError, match=r"names none of the 1 training rows"):
-        data.build(seed=42)
+        data.build()
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_losses_and_metrics_equal_those_of_the_published_form(checkpoint, vdr_co
 @pytest.mark.parametrize("arch", [{}, {"similarity": MultiVectorSimilarity.meanmaxsim, "pool_factor": 3.0}])
 def test_every_metric_equals_that_of_the_librarys_evaluator(checkpoint, arch):
     model = built(checkpoint, **arch)
-    split = MadeUpPages(num_train_pages=5, num_eval_pages=40).build(seed=0).evaluation
+    split = MadeUpPages(num_train_pages=5, num_eval_pages=40).build().evaluation
     evaluator = MultiVectorEvaluator(split, [128], Encoder(num_workers=1), document_batch_size=16)
     report = evaluator.evaluate(model)
     name = model.similarity_fn_name
@@ -132,7 +132,7 @@ def test_every_loss_trains_a_model_that_is_loaded_again_as_it_was_saved(loss, tm
 
 def test_the_cached_loss_equals_the_loss_without_a_cache_cut_or_not(checkpoint):
     model = built(checkpoint)
-    train = MadeUpPages(num_train_pages=20, num_eval_pages=5).build(seed=0).train
+    train = MadeUpPages(num_train_pages=20, num_eval_pages=5).build().train
     rows = training_examples(train, Rows.columns).dataset()[:4]
     gradients, values = [], []
     for loss in (

@@ -55,6 +55,10 @@ class Data(ABC):
     times faster and changes pixels slightly. data.jpeg_pixels=${model.max_pixels} leaves the model as many as it takes;
     a teacher or second stage with larger bounds gets no more. null: whole."""
 
+    seed: int = 42
+    """Seeds what is drawn of the data: made-up pages, and which queries are held out. The experiment's `seed` does not
+    count here, so that runs with different seeds train and are measured on the same data."""
+
     media: Media = field(default_factory=Media)
     """How recordings and videos are decoded."""
 
@@ -88,26 +92,26 @@ class Data(ABC):
         return self.on_bad_page is OnBadPage.skip
 
     @abstractmethod
-    def read(self, seed: int) -> tuple[Split, Split | None]:
+    def read(self) -> tuple[Split, Split | None]:
         """Index the source: its training and its evaluation split, None where it has none. Reads no pixels."""
 
     def num_held_out(self, train: Split) -> int:
         """How many queries to hold out of the training split of a source that has no evaluation split."""
         raise NotImplementedError
 
-    def build(self, seed: int, for_training: bool = True) -> RetrievalData:
+    def build(self, for_training: bool = True) -> RetrievalData:
         """Read the source and make it ready: bad pages, limits, the number of negatives, the evaluation corpus.
 
         Raises `ConfigError` where the source lacks what was asked of it; of its training rows only `for_training`.
         """
         mined = MinedNegatives(self.negatives) if self.negatives is not None and for_training else None
-        train, evaluation = self.read(seed)
+        train, evaluation = self.read()
         if self.jpeg_pixels is not None:
             for split in filter(None, (train, evaluation)):
                 split.documents = ReducedJpeg(split.documents, self.jpeg_pixels)
         train = merge_duplicates(train)
         if evaluation is None:
-            train, evaluation = hold_out_documents(train, self.num_held_out(train), seed)
+            train, evaluation = hold_out_documents(train, self.num_held_out(train), self.seed)
         elif self.deduplicate_corpus:
             evaluation = merge_duplicates(evaluation)
         if mined is not None:

@@ -47,7 +47,7 @@ class Folder(Data):
     def checks_pages(self) -> bool:
         return self.check_pages or super().checks_pages
 
-    def read(self, seed: int) -> tuple[Split, Split | None]:
+    def read(self) -> tuple[Split, Split | None]:
         folder = Path(self.path).expanduser()
         if not folder.is_dir():
             raise ConfigError(f"data.path={self.path} is no folder. Give a folder with pages/ and train.jsonl.")

@@ -71,7 +71,7 @@ class HubColumns(Data):
     def labels_from(self) -> str | None:
         return self.label_column
 
-    def read(self, seed: int) -> tuple[Split, Split | None]:
+    def read(self) -> tuple[Split, Split | None]:
         train = self._split("train", self.train_config, self.train_split)
         return train, self._split("eval", self.eval_config, self.eval_split) if self.eval_split else None
 

@@ -49,7 +49,7 @@ class HubIds(Data):
     negatives_column: str = "negatives"
     """Column with the list of ids of the query's hard negatives."""
 
-    def read(self, seed: int) -> tuple[Split, None]:
+    def read(self) -> tuple[Split, None]:
         if not self.languages:
             raise ConfigError("data.languages is empty. Name at least one configuration, such as data.languages=[en].")
         return _join([self._language(language) for language in self.languages]), None

@@ -62,8 +62,8 @@ class MadeUpPages(Data):
                     f"data.{key}={value} is no multiple of {SIBLINGS}: pages come in families of {SIBLINGS}."
                 )
 
-    def read(self, seed: int) -> tuple[Split, Split]:
-        draw = random.Random(seed)
+    def read(self) -> tuple[Split, Split]:
+        draw = random.Random(self.seed)
         contents = made_up_contents(self.num_train_pages + self.num_eval_pages, draw)
         return (
             self._split("train", contents[: self.num_train_pages], draw),

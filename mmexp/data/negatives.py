@@ -127,7 +127,7 @@ class MinedNegatives:
         if fingerprint(train, row.query, [row.positive, *negatives]) != mined.fingerprint:
             raise ConfigError(
                 f"data.negatives={self.path} was mined when query {query!r} or a page of it was another. Use the data "
-                "and, where it is made from the seed, the seed that it was mined with (negatives.json), or mine again."
+                "that it was mined with (negatives.json; of made-up pages, with its data.seed), or mine again."
             )
         return negatives
 
@@ -151,8 +151,8 @@ class MinedNegatives:
         if leaked := evaluation_pages(train, evaluation, mined):
             raise ConfigError(
                 f"data.negatives={self.path} holds {len(leaked)} pages that this run evaluates on, such as "
-                f"{train.documents.ids[min(leaked)]!r}: other pages were held out when it was mined. Use the seed and "
-                "data that it was mined with (negatives.json), or mine again."
+                f"{train.documents.ids[min(leaked)]!r}: other pages were held out when it was mined. Use the "
+                "data, and data.seed, that it was mined with (negatives.json), or mine again."
             )
 
 

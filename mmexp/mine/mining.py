@@ -49,7 +49,7 @@ def mine(experiment: MiningExperiment, folder: Path, overrides: list[str]) -> fl
     args = training_arguments(experiment, kind, folder)
     set_seed(experiment.seed)
     # All of the evaluation, whatever a run is limited to: none of its pages may be mined.
-    data = replace(experiment.data, num_negatives=0, max_eval_queries=None).build(experiment.seed)
+    data = replace(experiment.data, num_negatives=0, max_eval_queries=None).build()
     bad = bad_candidates(experiment.data, data.train)
     candidates = Candidates(data.train, data.evaluation, settings.document_pattern, bad)
     experiment.model.embedding_dimension()  # reaches for the checkpoint

@@ -30,7 +30,7 @@ def against_seven_evaluators(folder: Path, num_rounds: int = 5) -> list[tuple[fl
         expected = ndcg_by_dimension(model, rows, DIMS)
         middle = time.perf_counter()
         evaluator = Evaluator(
-            source.build(seed=0).evaluation,
+            source.build().evaluation,
             DIMS,
             Encoder(default_workers(1)),
             document_batch_size=MAX_DOCUMENT_BATCH_SIZE,

@@ -20,7 +20,7 @@ def encoded_pages(count: int) -> list[bytes]:
     """
     pages = [file.read_bytes() for file in sorted((OCR_PAGES / "pages").glob("*.jpg"))] if OCR_PAGES.is_dir() else []
     if not pages:
-        made_up = MadeUpPages(num_train_pages=100, num_eval_pages=5, width=850, height=1100).read(seed=0)[0].documents
+        made_up = MadeUpPages(num_train_pages=100, num_eval_pages=5, width=850, height=1100).read()[0].documents
         pages = [bytes(made_up.encoded(n)) for n in range(len(made_up))]
     return [pages[n % len(pages)] + b"%d" % n for n in range(count)]
 

@@ -26,14 +26,14 @@ def first_batch(folder: Path, num_rounds: int = 3) -> list[tuple[float, float]]:
     write_rows(folder)
     rows = load_dataset(str(folder), "train", split="train")
     source = HubColumns(path=str(folder), train_config="train", eval_split=None, num_eval_queries=10)
-    source.read(seed=1)  # opens it once, as the reference's was above
+    source.read()  # opens it once, as the reference's was above
     rounds = []
     for _ in range(num_rounds):
         start = time.perf_counter()
         next(iter(NoDuplicatesBatchSampler(rows, 64, False, generator=torch.Generator(), seed=1)))
         middle = time.perf_counter()
         with patch.object(ImageFeature, "decode_example", side_effect=AssertionError("a page was decoded")):
-            data = source.build(seed=1)
+            data = source.build()
             next(iter(NoDuplicateIds(training_examples(data.train).dataset(), 64, False, seed=1)))
         rounds.append((middle - start, time.perf_counter() - middle))
     return rounds

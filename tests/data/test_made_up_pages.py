@@ -12,7 +12,7 @@ def asked(content) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def data():
-    return MadeUpPages(num_train_pages=300, num_eval_pages=100, num_negatives=4).build(seed=3)
+    return MadeUpPages(num_train_pages=300, num_eval_pages=100, num_negatives=4, seed=3).build()
 
 
 def test_train_and_evaluation_share_no_page_and_no_combination(data):
@@ -42,13 +42,13 @@ def test_hard_negatives_differ_in_exactly_one_thing(data):
 
 
 def test_the_seed_decides_every_page(data):
-    again = MadeUpPages(num_train_pages=300, num_eval_pages=100, num_negatives=4).build(seed=3)
-    other = MadeUpPages(num_train_pages=300, num_eval_pages=100, num_negatives=4).build(seed=4)
+    again = MadeUpPages(num_train_pages=300, num_eval_pages=100, num_negatives=4, seed=3).build()
+    other = MadeUpPages(num_train_pages=300, num_eval_pages=100, num_negatives=4, seed=4).build()
     assert again.fingerprint() == data.fingerprint() != other.fingerprint()
 
 
 def test_pages_are_of_the_size_asked_for():
-    page = MadeUpPages(num_train_pages=5, num_eval_pages=5, width=256, height=320).build(seed=0).train.documents[0]
+    page = MadeUpPages(num_train_pages=5, num_eval_pages=5, width=256, height=320).build().train.documents[0]
     assert page.size == (256, 320)
     assert len(page.getcolors(1 << 20)) > 20
 

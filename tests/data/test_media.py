@@ -76,7 +76,7 @@ def videos(tmp_path_factory) -> Path:
 
 def documents_of(path: Path, column: str, **media):
     data = HubColumns(path=str(path), positive_column=column, num_negatives=0, media=Media(**media))
-    return data.read(seed=0)[0].documents
+    return data.read()[0].documents
 
 
 def test_a_recording_becomes_one_channel_at_the_sampling_rate_that_is_asked_for(recordings):
@@ -117,7 +117,7 @@ def test_what_cannot_be_decoded_is_named_or_left_out(column, good, tmp_path):
 
     skipping = HubColumns(
         path=str(path), positive_column=column, num_negatives=0, num_eval_queries=1, on_bad_page=OnBadPage.skip
-    ).build(seed=0)
+    ).build()
     assert skipping.skipped_pages == [f"train/0/{column}", f"train/4/{column}"]
 
 

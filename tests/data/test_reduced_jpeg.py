@@ -70,8 +70,8 @@ def test_a_corrupt_page_is_named():
 
 def test_pages_of_a_folder_are_reduced_and_counted_as_other_data(page_folder):
     page(1, (800, 1000)).save(page_folder / "pages" / "p17.jpg", quality=95)
-    whole = Folder(path=str(page_folder)).build(seed=0).train
-    reduced = Folder(path=str(page_folder), jpeg_pixels=200 * 250).build(seed=0).train
+    whole = Folder(path=str(page_folder)).build().train
+    reduced = Folder(path=str(page_folder), jpeg_pixels=200 * 250).build().train
     index = whole.documents.ids.index("p17")
     assert (whole.documents[index].size, reduced.documents[index].size) == ((800, 1000), (200, 250))
     assert whole.documents.digest(index) != reduced.documents.digest(index)

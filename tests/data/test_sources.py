@@ -17,7 +17,7 @@ COLUMNS = {"train_config": "train", "eval_config": "eval", "eval_split": "train"
 
 
 def test_pages_in_columns_give_the_recipes_rows_and_corpus(vdr_columns):
-    data = HubColumns(path=str(vdr_columns), num_negatives=2, **COLUMNS).build(seed=0)
+    data = HubColumns(path=str(vdr_columns), num_negatives=2, **COLUMNS).build()
     assert len(data.train.rows) == 24
     assert len(data.evaluation.relevant) == 6
     assert len(data.evaluation.corpus) == 6 * 5  # positives and all four negatives, whatever num_negatives is
@@ -31,13 +31,13 @@ def test_pages_in_columns_give_the_recipes_rows_and_corpus(vdr_columns):
 
 @pytest.mark.parametrize("num_negatives", [0, 1, 4])
 def test_every_number_of_negatives_is_a_view_of_the_same_rows(vdr_columns, num_negatives):
-    data = HubColumns(path=str(vdr_columns), num_negatives=num_negatives, **COLUMNS).build(seed=0)
+    data = HubColumns(path=str(vdr_columns), num_negatives=num_negatives, **COLUMNS).build()
     assert len(training_examples(data.train).dataset().column_names) == 2 + num_negatives
 
 
 def test_more_negatives_than_the_data_has_are_refused_with_the_number_it_has(vdr_columns):
     with pytest.raises(ConfigError, match=r"data\.num_negatives=5 .* Use data\.num_negatives=4 or less"):
-        HubColumns(path=str(vdr_columns), num_negatives=5, **COLUMNS).build(seed=0)
+        HubColumns(path=str(vdr_columns), num_negatives=5, **COLUMNS).build()
 
 
 def test_a_page_that_occurs_twice_is_one_document_and_never_its_own_negative(tmp_path):
@@ -52,12 +52,12 @@ def test_a_page_that_occurs_twice_is_one_document_and_never_its_own_negative(tmp
         write_config(tmp_path, config, rows, features)
     write_readme(tmp_path, ["train", "eval"])
 
-    merged = HubColumns(path=str(tmp_path), num_negatives=1, **COLUMNS).build(seed=0)
+    merged = HubColumns(path=str(tmp_path), num_negatives=1, **COLUMNS).build()
     assert len(merged.evaluation.corpus) == 4 * 3 - 2
     assert all(row.positive not in row.negatives for row in merged.evaluation.rows + merged.train.rows)
     assert merged.evaluation.rows[1].negatives[1] == merged.evaluation.rows[2].positive
 
-    recipe = HubColumns(path=str(tmp_path), num_negatives=1, deduplicate_corpus=False, **COLUMNS).build(seed=0)
+    recipe = HubColumns(path=str(tmp_path), num_negatives=1, deduplicate_corpus=False, **COLUMNS).build()
     assert len(recipe.evaluation.corpus) == 4 * 3
     assert recipe.fingerprint() != merged.fingerprint()
 
@@ -89,7 +89,7 @@ def test_columns_are_ordered_by_role_whatever_their_names_and_order(tmp_path):
         query_column="question",
         positive_column="answer",
         negative_columns="wrong_{}",
-    ).build(seed=0)
+    ).build()
     row = training_examples(data.train).dataset()[2]
     assert list(row) == ["query", "positive", "negative_0"]
     assert row["query"] == "what is on page 2"
@@ -98,12 +98,12 @@ def test_columns_are_ordered_by_role_whatever_their_names_and_order(tmp_path):
 
 def test_a_column_that_does_not_exist_is_named_with_the_nearest(vdr_columns):
     with pytest.raises(ConfigError, match=r"data\.query_column=qeury .* Did you mean 'query'"):
-        HubColumns(path=str(vdr_columns), query_column="qeury", **COLUMNS).build(seed=0)
+        HubColumns(path=str(vdr_columns), query_column="qeury", **COLUMNS).build()
 
 
 def test_a_data_set_that_cannot_be_reached_is_named():
     with pytest.raises(ConfigError, match=r"data\.path=nobody/nothing .* cannot be opened"):
-        HubColumns(path="nobody/nothing", **COLUMNS).build(seed=0)
+        HubColumns(path="nobody/nothing", **COLUMNS).build()
 
 
 def test_two_folders_of_one_name_and_a_folder_that_changes_are_never_mixed_up(tmp_path):
@@ -118,7 +118,7 @@ def test_two_folders_of_one_name_and_a_folder_that_changes_are_never_mixed_up(tm
             shutil.rmtree(folder)
         write_config(folder, "train", vdr_columns_rows(4, 1, first_page), features)
         write_readme(folder, ["train"])
-        return HubColumns(path=str(folder), train_config="train", eval_split="train").read(seed=0)[0].queries[0]
+        return HubColumns(path=str(folder), train_config="train", eval_split="train").read()[0].queries[0]
 
     assert first_query("a", 0) == "what is on page 0"
     assert first_query("b", 100) == "what is on page 100"
@@ -129,7 +129,7 @@ def test_arrow_on_disk_and_imagefolder_are_read_as_columns(tmp_path, vdr_columns
     from datasets import load_dataset
 
     load_dataset(str(vdr_columns), "train", split="train").save_to_disk(tmp_path / "arrow")
-    from_arrow = HubColumns(path=str(tmp_path / "arrow"), num_eval_queries=4).build(seed=0)
+    from_arrow = HubColumns(path=str(tmp_path / "arrow"), num_eval_queries=4).build()
     assert len(from_arrow.train.rows) == 20
 
     images = tmp_path / "images"
@@ -138,7 +138,7 @@ def test_arrow_on_disk_and_imagefolder_are_read_as_columns(tmp_path, vdr_columns
         page(number).save(images / f"{number}.png")
     lines = [json.dumps({"file_name": f"{n}.png", "query": f"what is on page {n}"}) for n in range(6)]
     (images / "metadata.jsonl").write_text("\n".join(lines))
-    from_images = HubColumns(path=str(images), num_negatives=0, num_eval_queries=2).build(seed=0)
+    from_images = HubColumns(path=str(images), num_negatives=0, num_eval_queries=2).build()
     row = training_examples(from_images.train).dataset()[0]
     assert row["positive"].tobytes() == page(int(row["query"].rsplit(" ", 1)[1])).tobytes()
 
@@ -150,7 +150,7 @@ def test_pages_in_files_of_their_own_are_compared_by_content_and_decoded_reduced
         page(number % 5, (400, 600)).save(images / f"{number}.jpg")
     lines = [json.dumps({"file_name": f"{n}.jpg", "query": f"what is in file {n}"}) for n in range(6)]
     (images / "metadata.jsonl").write_text("\n".join(lines))
-    data = HubColumns(path=str(images), num_negatives=0, eval_fraction=0.01, jpeg_pixels=100 * 150).build(seed=0)
+    data = HubColumns(path=str(images), num_negatives=0, eval_fraction=0.01, jpeg_pixels=100 * 150).build()
     positives = {data.train.queries[row.query]: row.positive for row in [*data.train.rows, *data.evaluation.rows]}
     assert positives["what is in file 0"] == positives["what is in file 5"]
     assert data.train.documents[data.train.rows[0].positive].size == (100, 150)
@@ -160,14 +160,14 @@ def test_evaluation_alone_asks_nothing_of_the_training_rows(vdr_columns, doodles
     """Neither negatives, nor a mined file, nor that their pages can be decoded."""
     data = HubColumns(path=str(doodles), query_column="text", num_eval_queries=4, on_bad_page=OnBadPage.skip)
     with pytest.raises(ConfigError, match=r"data\.num_negatives=1 is more than the data has"):
-        data.build(seed=0)
-    assert len(data.build(seed=0, for_training=False).evaluation.rows) == 4
+        data.build()
+    assert len(data.build(for_training=False).evaluation.rows) == 4
     mined = HubColumns(path=str(doodles), query_column="text", num_eval_queries=4, negatives="no-such-file")
-    assert len(mined.build(seed=0, for_training=False).evaluation.rows) == 4
+    assert len(mined.build(for_training=False).evaluation.rows) == 4
 
 
 def test_negative_ids_are_resolved_within_each_language(vdr_ids):
-    data = HubIds(path=str(vdr_ids), languages=["en", "de"], num_negatives=16, num_eval_queries=6).build(seed=0)
+    data = HubIds(path=str(vdr_ids), languages=["en", "de"], num_negatives=16, num_eval_queries=6, seed=0).build()
     ids = data.train.documents.ids
     for row in data.train.rows:
         language = data.train.queries[row.query].split()[0]
@@ -177,7 +177,7 @@ def test_negative_ids_are_resolved_within_each_language(vdr_ids):
 
 
 def test_rows_without_a_query_are_documents_only(vdr_ids):
-    data = HubIds(path=str(vdr_ids), languages=["en"], num_negatives=0, num_eval_queries=4).build(seed=0)
+    data = HubIds(path=str(vdr_ids), languages=["en"], num_negatives=0, num_eval_queries=4).build()
     assert len(data.train.rows) + len(data.evaluation.rows) == 24
     assert "en/en-2" in [data.evaluation.documents.ids[d] for d in range(36)]
 
@@ -196,11 +196,11 @@ def test_a_negative_id_without_a_page_is_named(tmp_path):
     write_config(tmp_path, "en", columns, features)
     write_readme(tmp_path, ["en"])
     with pytest.raises(ConfigError, match="row 'b' names the negative 'gone'"):
-        HubIds(path=str(tmp_path)).build(seed=0)
+        HubIds(path=str(tmp_path)).build()
 
 
 def test_held_out_pages_are_in_no_training_row(vdr_ids):
-    data = HubIds(path=str(vdr_ids), languages=["en", "de"], num_negatives=1, num_eval_queries=8).build(seed=3)
+    data = HubIds(path=str(vdr_ids), languages=["en", "de"], num_negatives=1, num_eval_queries=8, seed=3).build()
     answers = {row.positive for row in data.evaluation.rows}
     assert len(data.evaluation.relevant) >= 8
     for row in data.train.rows:
@@ -209,7 +209,7 @@ def test_held_out_pages_are_in_no_training_row(vdr_ids):
 
 
 def test_a_folder_holds_images_of_every_kind_and_pdf_pages(page_folder):
-    data = Folder(path=str(page_folder), num_negatives=3).build(seed=0)
+    data = Folder(path=str(page_folder), num_negatives=3).build()
     ids = list(data.train.documents.ids)
     assert len(ids) == 24
     scan = data.train.documents[ids.index("scan-002")]
@@ -222,11 +222,11 @@ def test_a_folder_holds_images_of_every_kind_and_pdf_pages(page_folder):
 
 def test_a_folder_without_evaluation_lines_is_split_by_document(page_folder):
     (page_folder / "eval.jsonl").unlink()
-    data = Folder(path=str(page_folder), eval_fraction=0.2, num_negatives=1).build(seed=0)
+    data = Folder(path=str(page_folder), eval_fraction=0.2, num_negatives=1).build()
     answers = {row.positive for row in data.evaluation.rows}
     assert len(answers) == 4
     assert all(not answers & {row.positive, *row.negatives} for row in data.train.rows)
-    other = Folder(path=str(page_folder), eval_fraction=0.2, num_negatives=1).build(seed=1)
+    other = Folder(path=str(page_folder), eval_fraction=0.2, num_negatives=1, seed=1).build()
     assert {row.positive for row in other.evaluation.rows} != answers
 
 
@@ -251,12 +251,12 @@ def test_a_folder_without_evaluation_lines_is_split_by_document(page_folder):
 def test_a_broken_folder_is_refused_with_the_place_that_is_broken(page_folder, break_it, message):
     break_it(page_folder)
     with pytest.raises(ConfigError, match=message):
-        Folder(path=str(page_folder)).build(seed=0)
+        Folder(path=str(page_folder)).build()
 
 
 def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"data\.path=.*is no folder"):
-        Folder(path=str(tmp_path / "nowhere")).build(seed=0)
+        Folder(path=str(tmp_path / "nowhere")).build()
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"no image at all"])
@@ -264,9 +264,9 @@ def test_a_corrupt_page_is_named_or_skipped_and_counted(page_folder, damage):
     file = page_folder / "pages" / "p04.png"
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(BadPage, match=r"page 'p04' cannot be decoded.*data\.on_bad_page=skip"):
-        Folder(path=str(page_folder)).build(seed=0)
+        Folder(path=str(page_folder)).build()
 
-    data = Folder(path=str(page_folder), on_bad_page=OnBadPage.skip, num_negatives=2).build(seed=0)
+    data = Folder(path=str(page_folder), on_bad_page=OnBadPage.skip, num_negatives=2).build()
     bad = list(data.train.documents.ids).index("p04")
     assert data.skipped_pages == ["p04"]
     assert all(bad not in (row.positive, *row.negatives) for row in data.train.rows + data.evaluation.rows)
@@ -274,13 +274,13 @@ def test_a_corrupt_page_is_named_or_skipped_and_counted(page_folder, damage):
 
 
 def test_real_pages_are_read(ocr_pages):
-    data = Folder(path=str(ocr_pages), num_negatives=1).build(seed=0)
+    data = Folder(path=str(ocr_pages), num_negatives=1).build()
     assert (len(data.train.rows), len(data.evaluation.relevant)) == (259, 30)
     assert isinstance(data.train.documents[0], Image.Image)
 
 
 def test_limits_take_the_first_rows_and_only_their_documents(vdr_columns):
-    data = HubColumns(path=str(vdr_columns), max_train_rows=5, max_eval_queries=2, **COLUMNS).build(seed=0)
+    data = HubColumns(path=str(vdr_columns), max_train_rows=5, max_eval_queries=2, **COLUMNS).build()
     assert len(data.train.rows) == 5
     assert len(data.evaluation.corpus) == 2 * 5
 
@@ -308,6 +308,6 @@ def test_cells_may_be_paths_and_dicts_of_text_and_image(tmp_path):
         write_config(folder, "train", {"query": ["a", "b", "c"], "image": pages}, {"query": text, "image": feature})
         write_readme(folder, ["train"])
         source = HubColumns(path=str(folder), train_config="train", num_eval_queries=1, num_negatives=0)
-        split = source.build(seed=0).evaluation
+        split = source.build().evaluation
         check_modalities(model, split)
         assert "pixel_values" in model.preprocess([split.documents[split.rows[0].positive]]), name

@@ -68,7 +68,7 @@ def evaluation_of(folder: Path, overrides: list[str], checkpoints: dict[str, Pat
     experiment = experiment_in(folder, *overrides, *models)
     kind = kind_of(experiment)
     training_arguments(experiment, kind, folder)  # connect the ranks
-    split = experiment.data.build(42).evaluation
+    split = experiment.data.build().evaluation
     model = kind.build_model()
     calls: list[int] = []
     model.register_forward_hook(lambda *_: calls.append(1))
@@ -102,7 +102,7 @@ def without_times(by_part: Any) -> dict[Any, dict[str, float]]:
 def labels(folder: Path, checkpoints: dict[str, Path]) -> dict[str, Any]:
     """What a teacher makes of training rows: embeddings of the used cells, and a reranker's scores."""
     experiment = experiment_in(folder, *SMALL, "data.num_negatives=1")
-    examples = training_examples(experiment.data.build(42).train)
+    examples = training_examples(experiment.data.build().train)
     found: dict[str, Any] = {}
     for name, checkpoint in checkpoints.items():
         config = HubModel(checkpoint=str(checkpoint))

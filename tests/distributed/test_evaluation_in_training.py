@@ -66,7 +66,7 @@ def trained(folder: Path) -> dict[str, Any]:
     experiment = experiment_of(folder, *SMALL, *TRAINING)
     kind = kind_of(experiment)
     args = training_arguments(experiment, kind, folder)
-    data = experiment.data.build(42)
+    data = experiment.data.build()
     model = kind.build_model()
     evaluator = kind.build_evaluator(data.evaluation, model_facts(model), Encoder(1), no_phase)
     baseline = evaluator.flat(evaluator.evaluate(model))
