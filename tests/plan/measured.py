@@ -18,6 +18,27 @@ from mmexp.workers import fork_workers
 
 def measured_peak(experiment: Experiment, folder: Path) -> tuple[int, int]:
     """The most bytes that tensors of the library's own training held at a time, and those of the inputs among them."""
+    trainer, loss = built(experiment, folder)
+    inputs: list[int] = []
+    loss.register_forward_pre_hook(lambda _, given: inputs.append(bytes_of(given[0])))
+    weights = bytes_of([dict(enumerate([*loss.parameters(), *loss.buffers()]))])
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        trainer.train()
+    # Inputs come from a worker process, in shared memory, some batches ahead.
+    of_inputs = max(inputs) * trainer.args.gradient_accumulation_steps
+    return weights + of_inputs + allocated(profiler), of_inputs
+
+
+def measured_on_gpu(experiment: Experiment, folder: Path) -> int:
+    """The most bytes of the GPU that the library's own training held at a time."""
+    trainer, _ = built(experiment, folder)
+    torch.cuda.reset_peak_memory_stats()
+    trainer.train()
+    return torch.cuda.max_memory_allocated()
+
+
+def built(experiment: Experiment, folder: Path) -> tuple[Any, torch.nn.Module]:
+    """The library's trainer and the loss, as a run builds them."""
     fork_workers()
     kind = kind_of(experiment)
     args = training_arguments(experiment, kind, folder)
@@ -26,15 +47,7 @@ def measured_peak(experiment: Experiment, folder: Path) -> tuple[int, int]:
     Tuning(experiment, model).apply(args, folder / "base")
     loss = kind.build_loss(model)
     datasets = {name: examples.dataset() for name, examples in kind.examples(data.train).items()}
-    trainer = build_trainer(kind, args, model, loss, datasets, None, [])  # type: ignore[arg-type]
-    inputs: list[int] = []
-    loss.register_forward_pre_hook(lambda _, given: inputs.append(bytes_of(given[0])))
-    weights = bytes_of([dict(enumerate([*loss.parameters(), *loss.buffers()]))])
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
-        trainer.train()
-    # Inputs come from a worker process, in shared memory, some batches ahead.
-    of_inputs = max(inputs) * args.gradient_accumulation_steps
-    return weights + of_inputs + allocated(profiler), of_inputs
+    return build_trainer(kind, args, model, loss, datasets, None, []), loss  # type: ignore[arg-type]
 
 
 def bytes_of(columns: list[Any]) -> int:

@@ -83,7 +83,8 @@ def test_what_is_sent_is_that_of_the_page_on_paper():
     weights = Weights(2100 * MILLION, 2100 * MILLION, 4200 * MILLION, 4200 * MILLION, 4200 * MILLION, 0, 0, 0)
     whole = TracedStep(**{**vars(STEP), "recomputed": 1.0})
     sent = {
-        engine: sent_bytes(whole, weights, engine, 64, True, 1) for engine in ("ddp", "zero1", "zero2", "zero3", "fsdp2")
+        engine: sent_bytes(whole, weights, engine, 64, True, 1)
+        for engine in ("ddp", "zero1", "zero2", "zero3", "fsdp2")
     }
     assert sent["ddp"]["gradients"] == pytest.approx(8.3e9, rel=0.01)
     for engine in ("zero1", "zero2"):
@@ -116,7 +117,10 @@ def test_time_is_rows_over_rows_per_second_or_operations_over_those_of_all_proce
         (["plan.mfu=1.5", "plan.tflops=9"], "plan.mfu=0.4"),
         (["plan.num_rows=0"], "not above 0"),
         (["plan.like=nowhere"], "no folder of a finished training"),
-        (["+experiment=two_stage_tiny", "model.checkpoint=a", "two_stage.reranker.checkpoint=b"], "task=plan cannot be"),
+        (
+            ["+experiment=two_stage_tiny", "model.checkpoint=a", "two_stage.reranker.checkpoint=b"],
+            "task=plan cannot be",
+        ),
         (["loss=cosent"], "data.label_column"),
     ],
 )
