@@ -45,7 +45,9 @@ class Tuning:
             raise ConfigError("freeze names all parts of the model: nothing would be trained. Leave one out.")
         if self.adapter is not None:
             self.adapter.check(model, self.frozen)
-        elif experiment.task is not Task.evaluate and not any(parameter.requires_grad for parameter in model.parameters()):
+        elif experiment.task is not Task.evaluate and not any(
+            parameter.requires_grad for parameter in model.parameters()
+        ):
             raise ConfigError(
                 "nothing of the model would be trained: its weights are in 4 bits, under an adapter that was loaded "
                 "with them. Use model.quantization=null, which works the adapter into the weights."

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmexp.experiment import Experiment
+from mmexp.experiment import Experiment, Task
 from mmexp.model_kind import ModelKind
 from mmexp.schema import ConfigError
 
@@ -110,6 +110,8 @@ class MiningExperiment(Experiment):
                 f"mining needs an embedder, and this experiment's model is a {self.kind.value}. Mine with an "
                 "embedder (model=... data=...), and train the other with data.negatives."
             )
+        if self.task is Task.plan:
+            raise ConfigError("task=plan plans a training, and mining trains nothing. Leave it out.")
         if self.data.negatives is not None:
             raise ConfigError(
                 f"data.negatives={self.data.negatives} would be ignored: mining searches all pages. Leave it out."

@@ -49,6 +49,7 @@ class Cost:
 
 def cost_of(work: Work, plan: Plan, facts: ModelFacts, tracking: Tracking) -> Cost:
     """By the throughput that `plan` states. Raises `ConfigError` where `plan.like` is of another model."""
+    seconds: float | None
     if plan.like is not None:
         measured = Measured(Path(plan.like), facts)
         seconds, evaluation, watts = measured.train(work), measured.evaluation(work), measured.watts

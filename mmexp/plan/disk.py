@@ -37,9 +37,7 @@ def disk_of(
     }
 
 
-def optimizer_bytes(
-    prepared: Prepared, step: TracedStep, weights: Weights, engine: str | None, half: bool
-) -> int:
+def optimizer_bytes(prepared: Prepared, step: TracedStep, weights: Weights, engine: str | None, half: bool) -> int:
     """The optimizer's states in a checkpoint, of all processes."""
     args: Any = prepared.args
     if args.save_only_model:

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
-# Of CUDA's autocast, the operations that run in float32 and that the CPU's autocast leaves in bfloat16.
+# Of CUDA's autocast, the functions of torch.nn.functional that run in float32 and that the CPU's leaves in bfloat16.
 # Source: https://docs.pytorch.org/docs/stable/amp.html, "CUDA Ops that can autocast to float32".
-IN_FLOAT32 = {
-    *(F.layer_norm, F.group_norm, F.softmax, F.log_softmax, F.cross_entropy, F.nll_loss, F.cosine_similarity),
-    *(F.normalize, torch.softmax, torch.log_softmax, torch.layer_norm, torch.cosine_similarity, torch.norm),
-    *(torch.pow, torch.rsqrt, torch.sum, torch.prod, torch.cumsum, torch.exp, torch.log),
-    *(torch.Tensor.softmax, torch.Tensor.log_softmax, torch.Tensor.norm, torch.Tensor.pow, torch.Tensor.rsqrt),
-    *(torch.Tensor.sum, torch.Tensor.prod, torch.Tensor.cumsum, torch.Tensor.exp, torch.Tensor.log),
-}
+IN_FLOAT32 = (
+    *("layer_norm", "group_norm", "softmax", "log_softmax", "normalize"),
+    *("cosine_similarity", "cross_entropy", "nll_loss", "mse_loss", "kl_div"),
+)
 
 
-class GpuKernels(TorchFunctionMode):
-    """Autocast as CUDA's does it, and attention by fused kernels also where it drops out."""
+@contextmanager
+def kernels_of(device: str) -> Iterator[None]:
+    """Within, functions compute as on that device: autocast as CUDA's, and fused attention also where it drops out.
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
-        if func is F.scaled_dot_product_attention:
-            kwargs |= {"dropout_p": 0.0}
-            args = args[:4]
-        if func not in IN_FLOAT32 or not torch.is_autocast_enabled("cpu"):
-            return func(*args, **kwargs)
-        with torch.autocast("cpu", enabled=False):
-            return func(*tree_map(in_float32, args), **tree_map(in_float32, kwargs))
+    They are replaced, because a mode of torch's would not reach what is computed within a backward pass.
+    """
+    if device != "cuda":
+        yield
+        return
+    replaced: dict[str, Any] = {name: partial(whole, getattr(F, name)) for name in IN_FLOAT32}
+    replaced["scaled_dot_product_attention"] = partial(fused, F.scaled_dot_product_attention)
+    with patch.multiple(F, **replaced):
+        yield
+
+
+def whole(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call it in float32 where autocast is on."""
+    if not torch.is_autocast_enabled("cpu"):
+        return function(*args, **kwargs)
+    with torch.autocast("cpu", enabled=False):
+        return function(*tree_map(in_float32, args), **tree_map(in_float32, kwargs))
 
 
 def in_float32(value: Any) -> Any:
@@ -41,6 +49,9 @@ def in_float32(value: Any) -> Any:
     return value.float() if is_half else value
 
 
-def kernels_of(device: str) -> Any:
-    """A context in which operations are those of the device."""
-    return GpuKernels() if device == "cuda" else nullcontext()
+def fused(
+    attention: Callable[..., Any], query: Any, key: Any, value: Any, mask: Any = None, *_: Any, **kwargs: Any
+) -> Any:
+    """Call it without dropout, for which the CPU has no fused kernel."""
+    mask = kwargs.pop("attn_mask", mask)
+    return attention(query, key, value, attn_mask=mask, **{**kwargs, "dropout_p": 0.0})

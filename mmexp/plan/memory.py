@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
     from mmexp.plan.step import TracedStep
 
-# DeepSpeed's defaults, which launch/accelerate/zero*.yaml leave as they are, in numbers of weights: the buffer in which
-# gradients are summed (reduce_bucket_size), and the most that ZeRO-3 has gathered at a time (stage3_max_live_parameters).
+# DeepSpeed's defaults, which launch/accelerate/zero*.yaml leave as they are, in numbers of weights: the buffer that
+# gradients are summed in (reduce_bucket_size), and the most that ZeRO-3 gathers at a time (stage3_max_live_parameters).
 BUCKET = 500_000_000
 MAX_LIVE = 1_000_000_000
 FLOAT32, HALF = 4, 2
@@ -80,9 +80,7 @@ def layers_of(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if type(module).__name__ in names]
 
 
-def held(
-    step: TracedStep, weights: Weights, engine: str | None, processes: int, half: bool, offload: bool
-) -> Held:
+def held(step: TracedStep, weights: Weights, engine: str | None, processes: int, half: bool, offload: bool) -> Held:
     """What one of `processes` holds. `half`: the run computes in bfloat16 or float16."""
     if engine in (None, "ddp"):
         # DDP sums gradients in buckets of their own, as large as the gradients.
@@ -112,9 +110,7 @@ def _zero(
     return _with_working(step, on_gpu, offloaded=own + gradients + optimizer + buffers - sum(on_gpu))
 
 
-def _fsdp2(
-    step: TracedStep, weights: Weights, processes: int, half: bool, offload: bool, states: float
-) -> Held:
+def _fsdp2(step: TracedStep, weights: Weights, processes: int, half: bool, offload: bool, states: float) -> Held:
     """accelerate keeps trainable weights in float32 where training computes in half, and FSDP2 splits all of it.
 
     Gathered at a time are the weights beside the layers, one layer that computes and one that is fetched ahead, and
@@ -128,14 +124,10 @@ def _fsdp2(
     optimizer = int(trained * states * weights.trainable / processes)
     buffers = size * (weights.beside_layers + 3 * weights.largest_layer)
     split = (own, gradients, optimizer)
-    return _with_working(
-        step, (*((0, 0, 0) if offload else split), buffers), offloaded=sum(split) if offload else 0
-    )
+    return _with_working(step, (*((0, 0, 0) if offload else split), buffers), offloaded=sum(split) if offload else 0)
 
 
-def _with_working(
-    step: TracedStep, state: tuple[int, int, int, int], offloaded: int, peak: int | None = None
-) -> Held:
+def _with_working(step: TracedStep, state: tuple[int, int, int, int], offloaded: int, peak: int | None = None) -> Held:
     """The state with what a step holds beside it; at most, where it is not traced, all of both at a time."""
     working: dict[str, Any] = step.working
     total = sum(state) + sum(working.values()) if peak is None else peak

@@ -118,11 +118,11 @@ def evaluated_share(prepared: Prepared, step: TracedStep) -> float:
 def data_of(prepared: Prepared, step: TracedStep) -> dict[str, Any]:
     """Rows and pages, and the tokens of each column's inputs."""
     is_read = prepared.kind.experiment.plan.num_rows is None
-    query, *documents = step.tokens_per_column or [None]
+    query, *documents = step.tokens_per_column or [0.0]
     return {
         "rows": sum(map(len, prepared.examples.values())),
         "documents_per_row": documents_per_row(prepared),
-        "tokens_per_query": query,
+        "tokens_per_query": query or None,
         "tokens_per_document": sum(documents) / len(documents) if documents else None,
         "num_queries": len(prepared.evaluator.queries) if is_read else None,
         "num_documents": len(prepared.evaluator.corpus) if is_read else None,

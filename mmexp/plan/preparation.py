@@ -79,9 +79,7 @@ def prepare(experiment: Experiment, run_dir: Path, num_ranks: int) -> Prepared:
         empty(loss, mode)
         datasets = training_data(experiment, examples, facts)
         trainer_of_library = build_trainer(kind, args, model, loss, datasets, evaluator, [])
-    return Prepared(
-        kind, args, data, examples, model, facts, loss, trainer_of_library, evaluator, trainable, mode
-    )
+    return Prepared(kind, args, data, examples, model, facts, loss, trainer_of_library, evaluator, trainable, mode)
 
 
 def training_data(experiment: Experiment, examples: dict[str, Examples], facts: ModelFacts) -> dict[str, Dataset]:
@@ -96,6 +94,6 @@ def training_data(experiment: Experiment, examples: dict[str, Examples], facts: 
 def read_data(experiment: Experiment) -> RetrievalData:
     """The data, or as many rows as there are said to be."""
     if experiment.plan.num_rows is None:
-        return experiment.data.build(experiment.seed, for_training=True)
+        return experiment.data.build(for_training=True)
     num_rows = min(experiment.plan.num_rows, experiment.data.max_train_rows or experiment.plan.num_rows)
     return stand_in_data(num_rows, experiment.data.num_negatives)

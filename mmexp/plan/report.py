@@ -19,7 +19,11 @@ def print_plan(found: dict[str, Any], file: Path) -> None:
     for assumption in found["assumptions"]:
         print(textwrap.fill(assumption, 118, initial_indent="assumed        ", subsequent_indent=" " * 15))
     if found["unknown"]:
-        print(textwrap.fill(", ".join(found["unknown"]), 118, initial_indent="unknown        ", subsequent_indent=" " * 15))
+        print(
+            textwrap.fill(
+                ", ".join(found["unknown"]), 118, initial_indent="unknown        ", subsequent_indent=" " * 15
+            )
+        )
     print(f"{'kept in':<14} {file}")
 
 
@@ -30,7 +34,10 @@ def lines_of(found: dict[str, Any]) -> list[tuple[str, str]]:
     held = ", ".join(f"{key} {gigabytes(value)}" for key, value in memory.items() if key not in ("peak", "offloaded"))
     kept = f"{schedule['kept_checkpoints']} checkpoints of {gigabytes(disk['checkpoint'])}"
     return [
-        ("plan", f"{found['experiment']}: {launch['num_processes']} x {launch['device']}, {launch['engine'] or 'alone'}"),
+        (
+            "plan",
+            f"{found['experiment']}: {launch['num_processes']} x {launch['device']}, {launch['engine'] or 'alone'}",
+        ),
         ("model", f"{found['model']['architecture']}, {found['model']['parameters']:,} parameters"),
         (
             "training",
@@ -38,13 +45,19 @@ def lines_of(found: dict[str, Any]) -> list[tuple[str, str]]:
             f"{schedule['pages']:,} documents; {number(data['tokens_per_query'])} tokens per query, "
             f"{number(data['tokens_per_document'])} per document",
         ),
-        ("evaluation", f"{schedule['evaluations']} x {number(data['num_queries'])} queries over "
-                       f"{number(data['num_documents'])} documents"),
+        (
+            "evaluation",
+            f"{schedule['evaluations']} x {number(data['num_queries'])} queries over "
+            f"{number(data['num_documents'])} documents",
+        ),
         ("memory", f"{gigabytes(memory['peak'])} per process at its peak: {held}"),
         *([("", f"{gigabytes(memory['offloaded'])} in the memory of the node")] if memory["offloaded"] else []),
         ("sent", ", ".join(f"{key} {gigabytes(value)}" for key, value in sent.items()) + " per process and step"),
-        ("compute", f"{compute['flops_per_step'] / 1e12:,.4g} TFLOP per step, {compute['recomputed_share']:.0%} of the "
-                    "forward pass computed twice"),
+        (
+            "compute",
+            f"{compute['flops_per_step'] / 1e12:,.4g} TFLOP per step, {compute['recomputed_share']:.0%} of the "
+            "forward pass computed twice",
+        ),
         ("disk", f"{gigabytes(disk['total'])}: {kept}, model {gigabytes(disk['model'])}"),
         (
             "time",
@@ -61,10 +74,11 @@ def assumptions(found: dict[str, Any], experiment: Experiment) -> list[str]:
     is_gpu = launch["device"] == "cuda"
     rows = experiment.trainer.get("per_device_train_batch_size", 8)
     said = [
-        f"activations are what autograd keeps of {compute['traced_rows']} of {rows} rows of a batch, traced through the "
-        "model without its weights; what a kernel holds while it runs is not in them",
+        f"activations are what autograd keeps of {compute['traced_rows']} of {rows} rows of a batch, traced through "
+        "the model without its weights; what a kernel holds while it runs is not in them",
         "attention keeps queries, keys, values, outputs and the log of the softmax's sums, as flash and sdpa's fused "
-        "kernels do" + (" (eager attention keeps the scores)" if "eager" in str(getattr(experiment.model, "attention", "")) else ""),
+        "kernels do"
+        + (" (eager attention keeps the scores)" if "eager" in str(getattr(experiment.model, "attention", "")) else ""),
         "inputs are as long as those of a few rows, evenly spread over the data"
         if data["is_read"]
         else f"plan.num_rows={experiment.plan.num_rows}: pages are A4 at 200 dpi, queries have 17 words",
@@ -75,8 +89,10 @@ def assumptions(found: dict[str, Any], experiment: Experiment) -> list[str]:
     if experiment.trainer.get("bf16") or experiment.trainer.get("fp16"):
         said.append("autocast as CUDA's: matrix products in half precision, norms and softmax in float32")
     if launch["engine"] not in (None, "ddp"):
-        said.append(f"{launch['engine']} as launch/accelerate and its engine's own defaults have it; weights, gradients, "
-                    "buffers and activations at their most at the same time")
+        said.append(
+            f"{launch['engine']} as launch/accelerate and its engine's own defaults have it; weights, gradients, "
+            "buffers and activations at their most at the same time"
+        )
     if launch["num_processes"] > 1:
         said.append("messages go around in rings, and throughput grows with the processes")
     if found["cost"]["train_seconds"] is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MethodType
 from typing import TYPE_CHECKING, Any
@@ -12,17 +12,14 @@ import torch
 from accelerate.utils import convert_outputs_to_fp32
 from torch.utils._python_dispatch import _disable_current_modes
 
-from mmexp.losses.mini_batches import MiniBatches, Recompute
-from mmexp.plan.batch import Batch, repeated, rows_of, sample_batch, tokens_by_column
+from mmexp.plan.batch import Batch, repeated, rows_of, sample_batch
+from mmexp.plan.cutting import embeds_at_once, num_mini_batches, recomputed, rows_to_trace, tokens_of
 from mmexp.plan.gpu_kernels import kernels_of
 from mmexp.plan.optimizer import optimizer_states
 from mmexp.plan.tracker import Tracker
 
 if TYPE_CHECKING:
     from mmexp.plan.preparation import Prepared
-
-# Rows of a batch that are traced where all of them are embedded at once: what is held grows with each as with these.
-TRACED_ROWS = 8
 
 
 @dataclass
@@ -94,7 +91,11 @@ def trace_step(prepared: Prepared, device: str, autocast: bool) -> TracedStep:
 
 
 def run(
-    prepared: Prepared, batch: Batch, states: list[torch.Tensor], autocast: bool, forward: Callable[..., Any] | None = None
+    prepared: Prepared,
+    batch: Batch,
+    states: list[torch.Tensor],
+    autocast: bool,
+    forward: Callable[..., Any] | None = None,
 ) -> Tracker:
     """Trace the step of a batch. `forward` takes the place of the model's forward pass."""
     tracker = Tracker()
@@ -111,7 +112,7 @@ def run(
     with gradients_counted(trainable, tracker), counted(prepared, tracker, autocast, forward), tracker:
         with tracker.counted_as("loss"):
             loss = prepared.loss(batch.columns, batch.labels, **batch.more)
-            loss = sum(loss.values()) if isinstance(loss, dict) else loss
+            loss = torch.stack([*loss.values()]).sum() if isinstance(loss, dict) else loss
         tracker.phase = "backward"
         loss.backward()
     for parameter in trainable:
@@ -123,7 +124,7 @@ def run(
 def gradients_counted(parameters: list[torch.nn.Parameter], tracker: Tracker) -> Iterator[None]:
     """Within, gradients are counted as such once they are complete."""
     handles = [
-        parameter.register_post_accumulate_grad_hook(lambda p: tracker.add([p.grad], "gradients"))  # type: ignore[list-item]
+        parameter.register_post_accumulate_grad_hook(lambda p: tracker.add([p.grad], "gradients"))
         for parameter in parameters
     ]
     try:
@@ -134,9 +135,7 @@ def gradients_counted(parameters: list[torch.nn.Parameter], tracker: Tracker) ->
 
 
 @contextmanager
-def counted(
-    prepared: Prepared, tracker: Tracker, autocast: bool, forward: Callable[..., Any] | None
-) -> Iterator[None]:
+def counted(prepared: Prepared, tracker: Tracker, autocast: bool, forward: Callable[..., Any] | None) -> Iterator[None]:
     """Within, what the model makes is counted as activations, and it computes as accelerate has it do: autocast, with
     outputs in float32. A reranker's loss preprocesses its pairs; what that takes is in the memory of the CPU."""
     model: Any = prepared.model
@@ -164,65 +163,6 @@ def counted(
         model.forward, model.preprocess = own_forward, own_preprocess
 
 
-def rows_to_trace(prepared: Prepared, batch: Batch) -> int:
-    """As many rows as fill a mini-batch with one column and leave others to compute twice; a few, where a batch is
-    embedded at once. All of a reranker's, whose loss forms the pairs."""
-    if not prepared.kind.workers_preprocess:
-        return batch.num_rows
-    budget = budget_of(prepared)
-    if budget is None:
-        return min(batch.num_rows, TRACED_ROWS)
-    widest = max(sum(column) for column in sizes_of(prepared, batch)) / batch.num_rows
-    return min(batch.num_rows, int(budget / widest) + 2)
-
-
-def budget_of(prepared: Prepared) -> int | None:
-    """What a mini-batch of the loss holds at most, in tokens or inputs. None: it embeds a batch at once."""
-    loss = prepared.kind.experiment.loss
-    if not isinstance(loss, MiniBatches):
-        return None
-    return loss.mini_batch_size or loss.mini_batch_num_tokens
-
-
-def sizes_of(prepared: Prepared, batch: Batch) -> list[list[int]]:
-    """What each input of each column takes of that."""
-    loss = prepared.kind.experiment.loss
-    if getattr(loss, "mini_batch_size", None) is not None:
-        return [[1] * batch.num_rows for _ in batch.columns]
-    return tokens_of(prepared, batch) or [[1] * batch.num_rows for _ in batch.columns]
-
-
-def tokens_of(prepared: Prepared, batch: Batch) -> list[list[int]] | None:
-    """Tokens of each input of each column; None for a reranker."""
-    if not prepared.kind.workers_preprocess:
-        return None
-    return [column.tolist() for column in tokens_by_column(batch.columns, prepared.model)]
-
-
-def recomputed(prepared: Prepared, batch: Batch) -> float:
-    """Share of the forward pass that the loss computes a second time: all but the last mini-batch, or all of it.
-
-    What gradient checkpointing of single layers computes again counts as backward.
-    """
-    budget, loss = budget_of(prepared), prepared.kind.experiment.loss
-    if budget is None or not isinstance(loss, MiniBatches):
-        return 0.0
-    if loss.recompute is Recompute.gradcache:
-        return 1.0
-    return max(0.0, 1 - budget / sum(map(sum, sizes_of(prepared, batch))))
-
-
-def num_mini_batches(prepared: Prepared, tokens: list[list[int]] | None) -> int:
-    """Forward passes of a batch: one for each column, or one for each mini-batch."""
-    budget = budget_of(prepared)
-    columns = tokens or [[1]]
-    if budget is None:
-        return len(columns)
-    if prepared.kind.experiment.loss.mini_batch_size is not None:  # type: ignore[attr-defined]
-        return sum(-(-len(column) // budget) for column in columns)
-    return sum(max(1, -(-sum(column) // budget)) for column in columns)
-
-
 def rest_of(
     prepared: Prepared, batch: Batch, part: Batch, states: list[torch.Tensor], autocast: bool, tracker: Tracker
 ) -> dict[str, int]:
@@ -232,7 +172,7 @@ def rest_of(
         return {}
     untraced = batch.num_rows - part.num_rows
     activations = 0
-    if budget_of(prepared) is None:
+    if embeds_at_once(prepared):
         half = part.of(max(1, part.num_rows // 2))
         of_half = run(prepared, half, states, autocast).at_working_peak["activations"]
         per_row = (tracker.at_working_peak["activations"] - of_half) / (part.num_rows - half.num_rows)

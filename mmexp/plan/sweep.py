@@ -27,8 +27,10 @@ SUMMED = {
 
 
 def plan_members(asked: Sequence[Asked], folder: Path) -> None:
-    """Plan all members and print the table. Of it plan.json is left in the folder of the sweep, and nothing of a member:
-    a sweep that runs there takes up none of it."""
+    """Plan all members and print the table.
+
+    plan.json is left in the folder of the sweep, and nothing of a member: a sweep that runs there takes up none of it.
+    """
     members = [
         {"hash": one.hash, "parameters": values(one.parameters), "overrides": one.overrides, **planned(one.experiment)}
         for one in asked

@@ -6,6 +6,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ class Tracker(TorchDispatchMode):
         self.flops: Counter[str] = Counter()
         self.phase = "forward"
         self.sent_bytes = 0
-        """What is sent to other processes."""
+        """What is gathered from all processes: the outputs of collectives."""
         self.held: Counter[str] = Counter()
         self.peak = 0
         """The most bytes that were held at a time."""
@@ -56,7 +57,7 @@ class Tracker(TorchDispatchMode):
         result = func(*args, **kwargs)
         self.flops[self.phase] += flops_of(func, args, kwargs, result)
         if func.namespace == "c10d":
-            self.sent_bytes += sum(leaf.nbytes for leaf in tree_leaves(args) if isinstance(leaf, FakeTensor)) // 2
+            self.sent_bytes += sum(leaf.nbytes for leaf in tree_leaves(args[0]) if isinstance(leaf, FakeTensor))
         self.add(leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor))
         return result
 
@@ -71,7 +72,7 @@ class Tracker(TorchDispatchMode):
                 continue
             size = storage.nbytes()
             self._category_of[key] = category or self.category
-            self._storages[key] = weakref.ref(storage, lambda _, key=key, size=size: self._freed(key, size))
+            self._storages[key] = weakref.ref(storage, partial(self._freed, key, size))
             self.held[self._category_of[key]] += size
         self._note_peaks()
 
@@ -89,7 +90,7 @@ class Tracker(TorchDispatchMode):
         self.held[category] += size
         self._category_of[key] = category
 
-    def _freed(self, key: int, size: int) -> None:
+    def _freed(self, key: int, size: int, _: Any) -> None:
         del self._storages[key]
         self.held[self._category_of.pop(key)] -= size
 

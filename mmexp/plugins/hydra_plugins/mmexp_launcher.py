@@ -66,8 +66,8 @@ class MembersLauncher(Launcher):
             raise ConfigError("task=plan cannot be swept with other tasks: a plan runs nothing. Give task=plan alone.")
         if self._optimises:
             raise ConfigError(
-                "task=plan has no NDCG@10 for the sweeper to choose members by. Use hydra/sweeper=basic with the values "
-                "that you want to know of."
+                "task=plan has no NDCG@10 for the sweeper to choose members by. Use hydra/sweeper=basic, with the "
+                "values that you want to know of."
             )
         plan_members(asked, self._path)
 
