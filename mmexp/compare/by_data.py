@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from mmexp.compare.comparison import Comparison, compare, find_reference
+from mmexp.compare.comparison import Comparison, compare, find_reference, has_scores
 from mmexp.compare.runs import Run
 from mmexp.schema import ConfigError
 
@@ -61,11 +61,11 @@ def _compare(runs: Sequence[Run], reference: str | None, metric: str | None, par
     return compare(runs, None, metric, part)
 
 
-def _by_fingerprint(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Finished runs by their evaluation data, that of the newest first."""
-    groups: dict[str, list[Run]] = {}
+def _by_fingerprint(runs: Sequence[Run]) -> dict[str | None, list[Run]]:
+    """Runs with scores by their evaluation data, that of the newest first."""
+    groups: dict[str | None, list[Run]] = {}
     for run in reversed(runs):
-        if run.status == "finished" and run.fingerprint is not None:
+        if has_scores(run):
             groups.setdefault(run.fingerprint, []).insert(0, run)
     return groups
 
