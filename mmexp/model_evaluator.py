@@ -47,7 +47,7 @@ class ModelEvaluator(BaseEvaluator, ABC, Generic[AReport]):
         self.phase = phase
         self._measured: AReport | None = None
         self.seconds: float | None = None
-        """What the newest `compute` took. None: its outputs were found in a cache, or nothing was computed yet."""
+        """What computing the newest outputs took. None: they were found in a cache, or nothing was computed yet."""
 
     def measure(self, model: Any) -> AReport:
         """Evaluate in training, on all ranks. The next call, which may be on rank 0 alone, reports it."""
@@ -66,6 +66,19 @@ class ModelEvaluator(BaseEvaluator, ABC, Generic[AReport]):
     @abstractmethod
     def evaluate(self, model: Any, cache: OutputCache | None = None) -> AReport:
         """Measure the model; what `cache` has of it is not computed again."""
+
+    @property
+    def throughput(self) -> dict[str, float] | None:
+        """Pages per second of the newest evaluation: all of its time counts, that of the queries too. None where it was
+        not computed but found, which says nothing of the model."""
+        if self.seconds is None or self.num_pages is None:
+            return None
+        return {"pages_per_second": self.num_pages / self.seconds}
+
+    @property
+    @abstractmethod
+    def num_pages(self) -> int | None:
+        """Documents that an evaluation passes through the model. None where the report says how fast it was."""
 
     @staticmethod
     @abstractmethod
@@ -112,19 +125,6 @@ class OutputEvaluator(ModelEvaluator[AReport]):
         computed = self.compute(model)
         self.seconds = time.perf_counter() - started
         return computed
-
-    @property
-    def throughput(self) -> dict[str, float] | None:
-        """Pages per second of the newest `compute`: all of its time counts, that of the queries too. None where it was
-        not computed but found, which says nothing of the model."""
-        if self.seconds is None or self.num_pages is None:
-            return None
-        return {"pages_per_second": self.num_pages / self.seconds}
-
-    @property
-    @abstractmethod
-    def num_pages(self) -> int | None:
-        """Documents that `compute` passes through the model. None where the report says how fast it was."""
 
     @abstractmethod
     def compute(self, model: Any) -> dict[str, torch.Tensor]:

@@ -55,6 +55,10 @@ class TaskEvaluator(OutputEvaluator[TaskReport]):
         self.retriever = retriever
         self.queries, self.corpus = retriever.queries, retriever.corpus
 
+    @property
+    def num_pages(self) -> int:
+        return len(self.corpus)
+
     @staticmethod
     def flat(report: TaskReport) -> dict[str, float]:
         return dict(report.full)
@@ -94,7 +98,13 @@ class BenchmarkEvaluator(ModelEvaluator[TaskReport]):
                 found = task.evaluate(model, cache)
             log.info("%s: %s %.4f", task.split.name, PRIMARY_METRIC, found.full[PRIMARY_METRIC])
             report = TaskReport({**report.metrics, **found.metrics}, [*report.scores, *found.scores])
+        seconds = [task.seconds for task in self.tasks if task.seconds is not None]
+        self.seconds = sum(seconds) if len(seconds) == len(self.tasks) else None
         return report
+
+    @property
+    def num_pages(self) -> int:
+        return len(self.corpus)
 
     @staticmethod
     def flat(report: TaskReport) -> dict[str, float]:

@@ -99,7 +99,7 @@ def distinct(
             places[key] = {id_: position[first[document]] for id_, document in of_side.items()}
     if not rows:
         raise ConfigError(f"{task.metadata.name} has no query with a document that answers it. Leave it out.")
-    return TaskSplit(queries, documents, rows, task, places, corpus)
+    return TaskSplit(queries, documents, rows, task=task, places=places, distinct=corpus)
 
 
 def read_cells(task: AbsTaskRetrieval, rows: Dataset, side: str, prefix: str, media: Media) -> Cells:

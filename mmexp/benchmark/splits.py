@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mteb.abstasks.retrieval import AbsTaskRetrieval
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TaskSplit(Split):
     """A task, with the queries and documents of all its splits and languages."""
 
@@ -38,7 +38,7 @@ class TaskSplit(Split):
         return self.distinct
 
 
-@dataclass
+@dataclass(kw_only=True)
 class BenchmarkSplit(Split):
     """All tasks of a benchmark, as one split and each by itself."""
 
@@ -67,7 +67,7 @@ class BenchmarkSplit(Split):
             for task, first_query, first_document in zip(tasks, cls.starts(queries), cls.starts(documents), strict=True)
             for row in task.rows
         ]
-        return cls(Joined(queries), Joined(documents), rows, tasks)
+        return cls(Joined(queries), Joined(documents), rows, tasks=tasks)
 
 
 @dataclass
