@@ -23,6 +23,7 @@ from mmexp.turns import turn
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
 
+    from mmexp.data.splits import RetrievalData
     from mmexp.experiment import Experiment
 
 log = logging.getLogger(__name__)
@@ -83,11 +84,11 @@ class OutputCache:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, stream.name)
 
 
-def cache_of(experiment: Experiment, data_fingerprint: str) -> OutputCache | None:
+def cache_of(experiment: Experiment, data: RetrievalData) -> OutputCache | None:
     """Where the embeddings or scores of an experiment's evaluation are kept. None: it keeps none."""
     if not experiment.evaluation.reuse_baseline:
         return None
-    return OutputCache(Path(experiment.output_root) / ".cache", data_fingerprint)
+    return OutputCache(Path(experiment.output_root) / ".cache", data.fingerprint(as_decoded=True))
 
 
 def determinants(

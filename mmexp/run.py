@@ -54,10 +54,9 @@ def run(composition: Composition) -> float:
         log.info("model: %s", facts)
         encoder = Encoder(args.dataloader_num_workers, bf16_autocast=args.bf16)
         evaluator = kind.build_evaluator(data.evaluation, facts, encoder, record.phase)
-        fingerprint = data.fingerprint()
         record.note(
             model=dataclasses.asdict(facts),
-            data_fingerprint=fingerprint,
+            data_fingerprint=data.fingerprint(),
             num_queries=len(evaluator.queries),
             num_documents=len(evaluator.corpus),
             skipped_pages=data.skipped_pages,
@@ -68,7 +67,7 @@ def run(composition: Composition) -> float:
 
         # 3. Baseline: the model as it is
         with record.phase("baseline"):
-            before = evaluator.evaluate(model, cache_of(experiment, fingerprint))
+            before = evaluator.evaluate(model, cache_of(experiment, data))
         leave(record, evaluator, before, "baseline" if trains else "final")
         if not trains:
             peak = None if evaluator.seconds is None else peak_memory_bytes()

@@ -74,9 +74,9 @@ class BenchmarkSplit(Split):
 class BenchmarkData(RetrievalData):
     """What takes the place of the experiment's `data`."""
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, as_decoded: bool = False) -> str:
         """Changes with a grade of relevance, too."""
         import xxhash
 
         grades = [row.label for row in self.evaluation.rows]
-        return xxhash.xxh3_64_hexdigest(f"{super().fingerprint()} {grades}".encode())
+        return xxhash.xxh3_64_hexdigest(f"{super().fingerprint(as_decoded)} {grades}".encode())

@@ -52,11 +52,15 @@ class Cells(ABC):
         """The document that the cell is a page of; its own id where the source of the data knows of none."""
         return self.ids[index]
 
-    def digest(self, index: int) -> str:
+    def stored_digest(self, index: int) -> str:
         """128 bits of xxhash over the encoded bytes, as 32 hexadecimal digits: quick, not meant against an attacker."""
         import xxhash
 
         return xxhash.xxh3_128_hexdigest(self.encoded(index))
+
+    def digest(self, index: int) -> str:
+        """Of what a model is given: of what is stored, and of how that is decoded where there is a choice."""
+        return self.stored_digest(index)
 
 
 class Values(Cells):

@@ -96,17 +96,22 @@ class RetrievalData:
     facts: dict[str, Any] = field(default_factory=dict)
     """More that result.json says of the data."""
 
-    def fingerprint(self) -> str:
-        """16 hexadecimal digits that change when any query, page or relevance of the evaluation changes."""
+    def fingerprint(self, as_decoded: bool = False) -> str:
+        """16 hexadecimal digits that change when any query, page or relevance of the evaluation changes.
+
+        Runs that decode the same pages in other ways are measured on the same data. `as_decoded` tells these apart,
+        too: a model computes something else of them.
+        """
         import xxhash
 
         split = self.evaluation
+        digest = split.documents.digest if as_decoded else split.documents.stored_digest
         content = xxhash.xxh3_64()
         for query, relevant in split.relevant.items():
             answers = sorted(split.documents.ids[document] for document in relevant)
             content.update(f"{split.queries.digest(query)} {answers}\n".encode())
         for document in split.corpus:
-            content.update(f"{split.documents.ids[document]} {split.documents.digest(document)}\n".encode())
+            content.update(f"{split.documents.ids[document]} {digest(document)}\n".encode())
         return content.hexdigest()
 
 

@@ -68,13 +68,12 @@ def encode(composition: Composition, result: dict[str, Any]) -> Encoded:
     fork_workers()
     set_seed(experiment.seed)
     data = experiment.data.build(for_training=False)
-    fingerprint = data.fingerprint()
-    check_same_data(composition.run_dir, result["data_fingerprint"], fingerprint)
+    check_same_data(composition.run_dir, result["data_fingerprint"], data.fingerprint())
     kind = kind_of(experiment)
     model = loaded(kind, composition)
     evaluator = kind.build_evaluator(data.evaluation, model_facts(model), encoder_of(experiment), no_phase)
     assert isinstance(evaluator, Evaluator)
-    found = evaluator.found_or_computed(model, weights_checksum(model), cache_of(experiment, fingerprint))
+    found = evaluator.found_or_computed(model, weights_checksum(model), cache_of(experiment, data))
     split = evaluator.split
     return Encoded(
         queries=found["queries"],

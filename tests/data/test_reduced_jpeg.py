@@ -68,10 +68,15 @@ def test_a_corrupt_page_is_named():
         ReducedJpeg(Encoded(["a"], [jpeg((800, 1000))[:3000]]), 10)[0]
 
 
-def test_pages_of_a_folder_are_reduced_and_counted_as_other_data(page_folder):
+def test_pages_of_a_folder_are_reduced_which_a_model_sees_and_a_comparison_does_not(page_folder):
     page(1, (800, 1000)).save(page_folder / "pages" / "p17.jpg", quality=95)
-    whole = Folder(path=str(page_folder)).build().train
-    reduced = Folder(path=str(page_folder), jpeg_pixels=200 * 250).build().train
+    data = [Folder(path=str(page_folder), jpeg_pixels=pixels).build() for pixels in (None, 200 * 250)]
+    whole, reduced = (one.train for one in data)
     index = whole.documents.ids.index("p17")
     assert (whole.documents[index].size, reduced.documents[index].size) == ((800, 1000), (200, 250))
     assert whole.documents.digest(index) != reduced.documents.digest(index)
+    assert whole.documents.stored_digest(index) == reduced.documents.stored_digest(index)
+    for one in data:
+        one.evaluation = one.train
+    assert data[0].fingerprint() == data[1].fingerprint()
+    assert data[0].fingerprint(as_decoded=True) != data[1].fingerprint(as_decoded=True)
