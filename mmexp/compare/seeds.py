@@ -81,13 +81,15 @@ class MeanError:
     query_variance: float
     """Variance of the mean over queries, from the spread of the queries' own means."""
 
-    num_queries: int
+    degrees: float
+    """Of freedom of that variance: the number of queries less 1, where they are of no strata."""
+
     seeds: Sequence[SeedError]
     """Of each of the (at most two) samples that the mean is of."""
 
     def p(self, deviation: float) -> float:
         """How probable it is, two-sided, to be so far from the truth or farther."""
-        of_each = 2 * special.stdtr(self.num_queries - 1, -abs(deviation) / np.sqrt(self._variances))
+        of_each = 2 * special.stdtr(self.degrees, -abs(deviation) / np.sqrt(self._variances))
         return float(of_each @ _weights(len(self.seeds)) if self.seeds else of_each[0])
 
     def half_width(self, level: float = 0.95) -> float:
@@ -104,7 +106,7 @@ class MeanError:
 
     def half_width_over_queries(self, level: float = 0.95) -> float:
         """Of the interval that leaves out the seeds."""
-        return float(special.stdtrit(self.num_queries - 1, (1 + level) / 2) * np.sqrt(self.query_variance))
+        return float(special.stdtrit(self.degrees, (1 + level) / 2) * np.sqrt(self.query_variance))
 
     @cached_property
     def _variances(self) -> np.ndarray:

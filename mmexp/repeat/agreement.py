@@ -108,5 +108,5 @@ def paired(original: Path, repeat: Path) -> Difference | None:
     theirs, ours = (run.scores("final") for run in find_runs([original, repeat]))
     if theirs is None or ours is None or theirs.query_ids != ours.query_ids:
         return None
-    [difference] = differences([ours.weighted[None]], [theirs.weighted[None]])
+    [difference] = differences([ours.values[None]], [theirs.values[None]], strata=ours.strata)
     return difference

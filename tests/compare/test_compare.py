@@ -226,6 +226,19 @@ def test_a_reranker_counts_each_direction_alike(tmp_path):
     assert compared(tmp_path, part="image_to_text").rows[0].estimate.mean == 0.5
 
 
+def test_the_sizes_of_directions_are_no_chance(tmp_path):
+    """Of 50 queries at 0.9 and 450 at 0.6 that hardly differ, the mean is known about as well as that of the 50."""
+    generator = np.random.default_rng(0)
+    draw = {"text_to_image": generator.normal(0.9, 0.02, 50), "image_to_text": generator.normal(0.6, 0.02, 450)}
+    before = {direction: values - 0.1 for direction, values in draw.items()}
+    write_run(tmp_path / "a", draw, before, part="direction")
+    [row] = compared(tmp_path).rows
+    expected = np.sqrt(sum(values.var(ddof=1) / len(values) for values in draw.values())) / 2
+    assert row.estimate.high - row.estimate.low == pytest.approx(2 * 2 * expected, rel=0.1)
+    assert row.to_baseline.delta == pytest.approx(0.1)
+    assert row.to_baseline.p < 1e-9
+
+
 def test_rerankers_among_other_numbers_of_documents_and_searches_are_refused(tmp_path, scores):
     write_run(tmp_path / "a", {"text_to_image": scores(0.8)}, part="direction")
     more = {"reranking.num_eval_negatives": 20}

@@ -11,7 +11,7 @@ import numpy as np
 
 from mmexp.compare.report import answers
 from mmexp.compare.report.naming import ranked_name
-from mmexp.compare.report.queries import Side, unweighted
+from mmexp.compare.report.queries import Side, scores_of
 from mmexp.compare.report.tables import Cell, Interval, Table
 from mmexp.compare.statistics import Difference, differences, estimates, holm
 from mmexp.schema import ConfigError, did_you_mean
@@ -101,7 +101,7 @@ def breakdown(comparison: Comparison, columns: Columns, column: str, sides: Sequ
 
     Raises `ConfigError` where there is no such column.
     """
-    samples = [unweighted(comparison, side) for side in sides]
+    samples = [scores_of(comparison, side) for side in sides]
     places_of = columns.groups(column)
     of_groups = [[sample[:, places] for sample in samples] for places in places_of.values()]
     found: list[Difference | None] = [None] * len(of_groups)
