@@ -116,8 +116,7 @@ def differences(
         strata: of the queries, where the means are those over strata, whose sizes are fixed.
     """
     found = [_difference(mine, other, strata) for mine, other in zip(ours, theirs, strict=True)]
-    corrected = holm([one.p for one in found], family_size)
-    return [replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True)]
+    return corrected(found, family_size)
 
 
 def _difference(ours: np.ndarray, theirs: np.ndarray, strata: Strata | None) -> Difference:
@@ -169,6 +168,12 @@ def _unseen(value: float, least: float, most: float, num_queries: float) -> tupl
     """
     share = 1 - ((1 - 0.95) / 2) ** (1 / num_queries)
     return value - share * (value - least), value + share * (most - value)
+
+
+def corrected(found: Sequence[Difference], family_size: int | None = None) -> list[Difference]:
+    """Differences, of the same queries or not, as one family of comparisons: with their p corrected by `holm`."""
+    ps = holm([one.p for one in found], family_size)
+    return [replace(one, p_holm=p) for one, p in zip(found, ps, strict=True)]
 
 
 def holm(ps: Sequence[float], family_size: int | None = None) -> list[float]:
