@@ -74,6 +74,16 @@ def read_scores(file: Path, part: str, value: int | str | None, metric: str) -> 
     return Scores(units, values, Strata.of(parts, 1 / np.bincount(parts)[parts]))
 
 
+def finite(scores: Scores, metric: str, file: Path) -> Scores:
+    """The scores. Raises `ConfigError` where some are no numbers, which nothing can be computed from."""
+    if not_finite := int((~np.isfinite(scores.values)).sum()):
+        raise ConfigError(
+            f"{metric} of {not_finite} of {len(scores.values)} queries is no finite number in {file}. Leave this run "
+            "out, evaluate it again (task=evaluate model=hub model.checkpoint=RUN_DIR), or give another --metric."
+        )
+    return scores
+
+
 def read_content(file: Path, part: str) -> dict[str, tuple[Any, ...]]:
     """What each query asks, by its id: its text where that is known, its relevant documents, how many are ranked."""
     with parquet.ParquetFile(file) as stored:
