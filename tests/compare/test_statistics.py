@@ -221,22 +221,29 @@ def test_seeds_over_unequal_strata_cover_the_truth():
     assert LEAST < np.mean([one.low <= truth <= one.high for one in estimates(samples, strata)]) < MOST
 
 
-def test_two_seeds_err_on_the_wide_side():
-    generator = np.random.default_rng(2)
-    truth = seeds_of_ndcg(generator, (3000, 1, 1000), 0.3).mean()
-    found = estimates(list(seeds_of_ndcg(generator, (500, 2, 200), 0.3)))
-    assert np.mean([one.low <= truth <= one.high for one in found]) > LEAST
+@pytest.mark.parametrize(("num_seeds", "spread"), [(2, 0.05), (2, 0.3), (3, 0.05)])
+def test_few_seeds_err_on_the_wide_side(num_seeds, spread):
+    """The exception to 93% to 97%: two seeds, and three that hardly differ, cover the truth in 98% to 99%.
+
+    What such seeds add is hardly known, and the interval allows for what it may be. A note of the comparison says so.
+    """
+    generator = np.random.default_rng(num_seeds)
+    truth = seeds_of_ndcg(generator, (3000, 1, 1000), spread).mean()
+    found = estimates(list(seeds_of_ndcg(generator, (NUM_SIMULATED, num_seeds, 200), spread)))
+    assert np.mean([one.low <= truth <= one.high for one in found]) >= LEAST
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "spread", "num_experiments"),
-    [(3, 3, 0.1, NUM_SIMULATED), (3, 3, 0.4, 1000), (2, 2, 0.3, 500), (2, 3, 0.2, 300), (1, 3, 0.0, 500)],
+    ("ours", "theirs", "spread"),
+    [(2, 2, 0.05), (3, 3, 0.05), (3, 3, 0.1), (3, 3, 0.4), (2, 2, 0.3), (2, 3, 0.2), (2, 3, 0.05), (1, 3, 0.0)],
 )
-def test_seeds_are_not_taken_for_a_difference(ours, theirs, spread, num_experiments):
-    generator = np.random.default_rng(int(10 * spread) + ours)
-    of_both = seeds_of_ndcg(generator, (num_experiments, ours + theirs, 100), spread)
+def test_seeds_are_not_taken_for_a_difference(ours, theirs, spread):
+    """Nor are intervals too narrow: they hold 0 where p shows nothing. With few seeds p is below 5% less often."""
+    generator = np.random.default_rng(int(100 * spread) + ours)
+    of_both = seeds_of_ndcg(generator, (NUM_SIMULATED, ours + theirs, 100), spread)
     found = differences(list(of_both[:, :ours]), list(of_both[:, ours:]))
     assert np.mean([one.p < 0.05 for one in found]) <= 0.06
+    assert np.mean([one.low <= 0 <= one.high for one in found]) >= LEAST
     assert all((one.p < 0.05) == (not one.low <= 0 <= one.high) for one in found)
 
 
@@ -279,7 +286,7 @@ def test_holm_is_the_step_down_correction():
 @pytest.mark.parametrize("best_is_reference", [False, True])
 def test_in_a_family_of_equal_settings_any_is_called_different_in_at_most_6_percent(best_is_reference):
     generator = np.random.default_rng(8)
-    num_families, num_settings = 400, 6
+    num_families, num_settings = NUM_SIMULATED, 6
     scores = ndcg_scores(generator, (num_families, num_settings, 1, 150), 0.8)
     wrong = 0
     for of_family in scores:
