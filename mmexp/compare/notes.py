@@ -48,7 +48,7 @@ def _on_seeds(comparison: Comparison) -> Iterator[str]:
     if {2, 3} & set(counts):
         yield (
             "Two or three seeds tell little of the spread over seeds: intervals that count it are wide, and where "
-            "seeds differ little they hold the truth in 98 to 99% of cases rather than 95%."
+            "seeds differ little they hold the truth in up to 99% of cases rather than 95%."
         )
 
 

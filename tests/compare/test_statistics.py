@@ -223,7 +223,7 @@ def test_seeds_over_unequal_strata_cover_the_truth():
 
 @pytest.mark.parametrize(("num_seeds", "spread"), [(2, 0.05), (2, 0.3), (3, 0.05)])
 def test_few_seeds_err_on_the_wide_side(num_seeds, spread):
-    """The exception to 93% to 97%: two seeds, and three that hardly differ, cover the truth in 98% to 99%.
+    """The exception to 93% to 97%: two seeds, and three that hardly differ, cover the truth in up to 99%.
 
     What such seeds add is hardly known, and the interval allows for what it may be. A note of the comparison says so.
     """
