@@ -78,7 +78,7 @@ def parser() -> Parser:
         "--margin",
         type=above_0,
         default=0.01,
-        help="the loss of NDCG@10 that the recommendation may not reach (default: 0.01)",
+        help="the loss of NDCG@10 that is bearable (default: 0.01)",
     )
     made.add_argument(
         "--rescore-multiplier",
