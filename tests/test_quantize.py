@@ -227,7 +227,7 @@ def test_lower_limits_are_exact_where_nothing_differs_and_where_some_lose_all():
 @pytest.mark.parametrize(
     ("measured", "margin", "said"),
     [
-        (OF_FEW, 0.01, "equal to the full one on all 40 queries. That shows that it loses at most"),
+        (OF_FEW, 0.01, "The smallest that is equal to the full one on all 40 queries: "),
         (OF_FEW, 0.3, "The smallest that is shown to be within that margin"),
         ([FULL, WORSE], 0.01, "2000 queries can show no margin below 0.0018"),
     ],
