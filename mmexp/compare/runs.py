@@ -5,13 +5,10 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from mmexp.compare.scores import DIRECTION, OWN_QUERIES, TASK, Scores, read_content, read_scores
 from mmexp.composition import TYPES, VALUES
@@ -19,10 +16,12 @@ from mmexp.run_files import read_rows
 from mmexp.schema import ConfigError
 from mmexp.sweep.folder import INDEX, read_members
 from mmexp.sweep.status import read_result
+from mmexp.unreadable import UnreadableFile, as_mapping, read_yaml, reading
 
 # Folders of a run hold checkpoints and so on, never a run.
 MARKS = (TYPES, VALUES, "result.json", "metrics.jsonl")
 REPEAT = "repeat.json"
+UNREADABLE = "unreadable"
 PARTS = ("dim", DIRECTION, "top_k", TASK)
 
 
@@ -35,7 +34,7 @@ class Run:
     """Short, and unique among the runs that are compared."""
 
     status: str
-    """Of result.json; `started` or `waiting` where there is none."""
+    """Of result.json; `started` or `waiting` where there is none, `unreadable` where it is broken."""
 
     result: dict[str, Any]
     """result.json; without one, the status alone."""
@@ -49,6 +48,9 @@ class Run:
     fingerprint: str | None
     """Of the evaluation data."""
 
+    composition: dict[str, Any] = field(default_factory=dict)
+    """composition.yaml: which schema each part of the config has, and what was halved for want of memory."""
+
     _scores: dict[tuple[str, str | None, str], Scores | None] = field(default_factory=dict, repr=False)
 
     @property
@@ -58,11 +60,6 @@ class Run:
     @property
     def primary_metric(self) -> str:
         return self.result["primary_metric"]
-
-    @cached_property
-    def composition(self) -> dict[str, Any]:
-        """composition.yaml: which schema each part of the config has, and what was halved for want of memory."""
-        return _read_yaml(self.run_dir / TYPES)
 
     @property
     def part(self) -> str:
@@ -83,7 +80,7 @@ class Run:
 
         `part` is one of `parts`; by default the whole model: its full embedding size, all directions or tasks,
         the most documents reranked. `metric` is by default the primary one. Raises `ConfigError` for a metric that
-        there is not.
+        there is not, `UnreadableFile` for a broken file.
         """
         key = (stage, part, metric or self.primary_metric)
         if key not in self._scores:
@@ -94,16 +91,21 @@ class Run:
         file = self.file(stage)
         if not file.exists() or not self.parts or (part is not None and part not in self.parts):
             return None
-        if self.part in OWN_QUERIES:
-            return read_scores(file, self.part, part, metric)
-        return read_scores(file, self.part, int(part or max(self.parts, key=int)), metric)
+        value = part if self.part in OWN_QUERIES else int(part or max(self.parts, key=int))
+        with reading(file):
+            return read_scores(file, self.part, value, metric)
 
     def content(self) -> dict[str, tuple[Any, ...]]:
-        """What each query of the final evaluation asks, by its id."""
-        return read_content(self.file("final"), self.part)
+        """What each query of the final evaluation asks, by its id. Raises `UnreadableFile`."""
+        with reading(self.file("final")):
+            return read_content(self.file("final"), self.part)
+
+    def without_scores(self, broken: UnreadableFile) -> Run:
+        """The same, listed with the file that cannot be read, and not ranked."""
+        return replace(self, error=_in_words(broken, self.run_dir))
 
     def history(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl."""
+        """The rows of metrics.jsonl. Raises `UnreadableFile`."""
         return read_rows(self.run_dir / "metrics.jsonl")
 
 
@@ -151,16 +153,32 @@ def _names(run_dirs: list[Path]) -> list[str]:
 
 
 def _read_run(run_dir: Path, name: str) -> Run:
-    result = read_result(run_dir)
+    """What is broken of its files is its error: it is a run without scores."""
+    broken: list[UnreadableFile] = []
+
+    def read(of: Callable[[Path], dict[str, Any]], otherwise: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return of(run_dir)
+        except UnreadableFile as error:
+            broken.append(error)
+            return otherwise
+
+    result = read(read_result, {"status": UNREADABLE})
+    config, composition = read(_read_config, {}), read(_read_composition, {})
     return Run(
         run_dir=run_dir,
         name=name,
         status=result["status"],
         result=result,
-        config=_read_yaml(run_dir / VALUES),
-        error=_error(run_dir, result),
+        config=config,
+        composition=composition,
+        error=_in_words(broken[0], run_dir) if broken else _error(run_dir, result),
         fingerprint=result.get("data_fingerprint"),
     )
+
+
+def _in_words(broken: UnreadableFile, run_dir: Path) -> str:
+    return f"cannot be read: {broken.file.relative_to(run_dir)}: {broken.why}"
 
 
 def _error(run_dir: Path, result: dict[str, Any]) -> str | None:
@@ -171,8 +189,20 @@ def _error(run_dir: Path, result: dict[str, Any]) -> str | None:
     return None
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
-    if not file.exists():
-        return {}
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return yaml.load(file.read_text(), Loader=loader) or {}
+def _read_config(run_dir: Path) -> dict[str, Any]:
+    file = run_dir / VALUES
+    config = read_yaml(file) if file.exists() else {}
+    with reading(file):
+        for part in ("model", "loss", "reranking"):
+            as_mapping(config.get(part) or {})
+    return config
+
+
+def _read_composition(run_dir: Path) -> dict[str, Any]:
+    file = run_dir / TYPES
+    composition = read_yaml(file) if file.exists() else {}
+    with reading(file):
+        as_mapping(composition.get("schemas") or {})
+        for halving in composition.get("halvings") or []:
+            as_mapping(halving)
+    return composition

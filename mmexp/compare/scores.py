@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from pyarrow import parquet
 
+from mmexp.data.attributes import PREFIX
 from mmexp.schema import ConfigError, did_you_mean
 
 DIRECTION, TASK = "direction", "task"
@@ -56,20 +58,18 @@ class Scores:
 def read_scores(file: Path, part: str, value: int | str | None, metric: str) -> Scores:
     """The metric of every query where column `part` is `value`; of all directions or tasks where that is None.
 
-    Raises `ConfigError` where the file has no such metric.
+    Raises `ConfigError` where the file has no such metric, and what reading a broken file raises.
     """
     weight = ["weight"] if part == TASK else []
     with parquet.ParquetFile(file, read_dictionary=["query_id"]) as stored:
-        names = stored.schema_arrow.names
-        if metric not in names:
-            raise ConfigError(
-                f"{file} has no metric {metric!r}.{did_you_mean(metric, names)} Choose another with --metric."
-            )
+        refuse_unknown(metric, stored.schema_arrow, file)
         table = stored.read(columns=["query_id", part, metric, *weight], use_threads=False)
     # With numpy, as Arrow's own filter takes half a second to look whether there is pandas.
     of_part = np.asarray(table[part])
     kept = np.ones(len(of_part), dtype=bool) if value is None else of_part == value
     values = np.asarray(table[metric], dtype=np.float64)[kept]
+    if not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"it has no {metric} of {part} {value}" if not len(values) else f"its {metric} is no number")
     queries = table["query_id"].unify_dictionaries().combine_chunks()
     words = queries.dictionary.to_pylist()
     query_ids = [words[code] for code in np.asarray(queries.indices)[kept]]
@@ -80,6 +80,21 @@ def read_scores(file: Path, part: str, value: int | str | None, metric: str) -> 
     if part == TASK:
         return Scores(units, values, _normalised(np.asarray(table["weight"], dtype=np.float64)[kept]))
     return _by_direction(units, values, parts)
+
+
+def refuse_unknown(metric: str, schema: pa.Schema, file: Path) -> None:
+    """Raise `ConfigError` for what is no metric, such as another column."""
+    metrics = [column.name for column in schema if pa.types.is_floating(column.type) and is_metric(column.name)]
+    if metric not in metrics:
+        raise ConfigError(
+            f"{file} has no metric {metric!r}.{did_you_mean(metric, metrics)} It has {', '.join(metrics)}. Choose one "
+            "with --metric."
+        )
+
+
+def is_metric(column: str) -> bool:
+    """Of a column of numbers: whether it says how good the answer is, and not what the data says of the query."""
+    return column != "weight" and not column.startswith(PREFIX)
 
 
 def _normalised(weights: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -16,6 +15,7 @@ from mmexp.repeat.conditions import Change, code_changes, machine_changes
 from mmexp.schema import ConfigError
 from mmexp.sweep.folder import INDEX
 from mmexp.sweep.status import read_result
+from mmexp.unreadable import read_json
 
 REPORT = "repeat.json"
 
@@ -40,7 +40,7 @@ class Original:
                 f"{run_dir} is {result['status']}, and only a finished run has all the numbers to compare. Finish it "
                 f"with: python -m mmexp.resume {run_dir}"
             )
-        return cls(composition, result, json.loads((run_dir / "environment.json").read_text()))
+        return cls(composition, result, read_json(run_dir / "environment.json"))
 
     @property
     def run_dir(self) -> Path:
