@@ -261,8 +261,46 @@ def test_an_embedding_size_can_be_compared(tmp_path, scores):
 def test_another_metric_can_be_compared_and_an_unknown_one_is_refused(tmp_path, scores):
     write_run(tmp_path / "a", scores(0.8))
     assert compared(tmp_path, metric="accuracy@1").rows[0].estimate.mean == (scores(0.8) == 1).mean()
-    with pytest.raises(ConfigError, match=r"no metric 'ndcg@5'.*Did you mean 'ndcg@10'"):
+    with pytest.raises(ConfigError, match=r"no metric 'ndcg@5'.*Did you mean 'ndcg@10'\? It has ndcg@10, accuracy@1\."):
         compared(tmp_path, metric="ndcg@5")
+
+
+@pytest.mark.parametrize("column", ["query", "query_id", "relevant", "dim", "weight", "attribute/length"])
+def test_a_column_that_is_no_metric_is_refused_with_those_that_are(tmp_path, scores, column):
+    from pyarrow import array, parquet
+
+    file = write_run(tmp_path / "a", scores(0.8)) / "per_query" / "final.parquet"
+    table, ones = parquet.read_table(file), array([1.0] * 300)
+    parquet.write_table(table.append_column("weight", ones).append_column("attribute/length", ones), file)
+    with pytest.raises(ConfigError, match=rf"no metric '{column}'\..* It has ndcg@10, accuracy@1\."):
+        compared(tmp_path, metric=column)
+
+
+def test_a_run_that_names_no_part_is_listed_with_what_is_so(tmp_path, scores):
+    write_run(tmp_path / "a", scores(0.8))
+    write_run(tmp_path / "b", scores(0.8), result={"by_dim": {}})
+    [(name, error)] = [(run.name, run.error) for run in compared(tmp_path).unfinished]
+    assert (name, error) == ("b", "its result.json does not say what it was measured at: it has no scores by part")
+    with pytest.raises(ConfigError, match=r"none of 1 runs has finished with scores to compare: b finished \(its res"):
+        compared(tmp_path / "b")
+
+
+def test_runs_of_two_primary_metrics_are_refused_unless_one_is_named(tmp_path, scores):
+    write_run(tmp_path / "a", scores(0.8))
+    write_run(tmp_path / "b", scores(0.8), config={BATCH: 16}, result={"primary_metric": "accuracy@1"})
+    with pytest.raises(ConfigError, match=r"of a is ndcg@10, and that of b is accuracy@1\. .*--metric ndcg@10"):
+        compared(tmp_path)
+    assert len(compared(tmp_path, metric="ndcg@10").rows) == 2
+
+
+def test_a_baseline_of_fewer_queries_is_named(tmp_path, scores):
+    write_run(tmp_path / "a", scores(0.8), scores(0.5)[:298])
+    write_run(tmp_path / "b", scores(0.8), scores(0.5), {BATCH: 16})
+    notes = compared(tmp_path).notes
+    assert (
+        "The baseline of a has 298 queries and lacks 2 of the 300 that are compared, so bs=8 is without a gain."
+    ) in notes
+    assert not any("Without scores" in note for note in notes)
 
 
 def test_a_reference_is_found_by_folder_name_and_label_and_shrinks_the_family(tmp_path, scores):
