@@ -49,9 +49,10 @@ def freeze(experiment: Experiment, run_dir: Path, overrides: list[str]) -> Compo
     """Write the composition of a run that begins.
 
     Raises `ConfigError` where the folder holds a run already, or cannot be written to, and for overrides that would be
-    ignored.
+    ignored, or name a benchmark that there is not.
     """
     experiment.refuse_ignored(overrides)
+    experiment.refuse_unknown_tasks()
     if read_rows(run_dir / "metrics.jsonl"):
         raise ConfigError(f"{run_dir} holds a run already. Continue it with: python -m mmexp.resume {run_dir}")
     composition = Composition(experiment, run_dir.resolve(), overrides, Path.cwd())

@@ -200,8 +200,8 @@ def _measured(finished: Sequence[Run], part: str | None, metric: str) -> tuple[l
     measured, others = [], []
     for run in finished:
         try:
-            run.scores("baseline", part, metric)
             is_measured = run.scores("final", part, metric) is not None
+            run.scores("baseline", part, metric)
         except UnreadableFile as broken:
             others.append(run.without_scores(broken))
             continue
