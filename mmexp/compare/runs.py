@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -12,15 +13,18 @@ from typing import Any
 
 from mmexp.compare.scores import DIRECTION, OWN_QUERIES, TASK, Scores, read_content, read_scores
 from mmexp.composition import TYPES, VALUES
+from mmexp.repeat.mark import is_repeat
 from mmexp.run_files import read_rows
 from mmexp.schema import ConfigError
 from mmexp.sweep.folder import INDEX, read_members
 from mmexp.sweep.status import read_result
 from mmexp.unreadable import UnreadableFile, as_mapping, read_yaml, reading
 
+log = logging.getLogger(__name__)
+
 # Folders of a run hold checkpoints and so on, never a run.
 MARKS = (TYPES, VALUES, "result.json", "metrics.jsonl")
-REPEAT = "repeat.json"
+REMEDY = "Give folders of runs or sweeps, such as multirun/vdr_tiny."
 UNREADABLE = "unreadable"
 PARTS = ("dim", DIRECTION, "top_k", TASK)
 
@@ -112,16 +116,27 @@ class Run:
 def find_runs(paths: Iterable[str | Path]) -> list[Run]:
     """The runs of run folders, sweep folders, folders that hold such, and globs of all these; each once.
 
-    Raises `ConfigError` for a path that holds no run.
+    What holds no run is left out and logged: a shell makes `sweep/*` all that is there. Raises `ConfigError` for a path
+    that is not there, and where none holds a run.
     """
     found: dict[Path, None] = {}
-    for path in paths:
-        matches = [Path(path)] if Path(path).exists() else [Path(match) for match in sorted(glob.glob(str(path)))]
-        run_dirs = [run_dir for match in matches for run_dir in _runs_below(match.resolve())]
-        if not run_dirs:
-            raise ConfigError(f"{path} holds no run. Give folders of runs or sweeps, such as multirun/vdr_tiny.")
+    without: list[str] = []
+    for path in map(str, paths):
+        run_dirs = [run_dir for match in _matches(path) for run_dir in _runs_below(match.resolve())]
         found |= dict.fromkeys(run_dirs)
+        without += [] if run_dirs else [path]
+    if without and not found:
+        raise ConfigError(f"there is no run in {', '.join(without)}. {REMEDY}")
+    if without:
+        log.warning("left out, as there is no run in it: %s", ", ".join(without))
     return [_read_run(run_dir, name) for run_dir, name in zip(found, _names(list(found)), strict=True)]
+
+
+def _matches(path: str) -> list[Path]:
+    found = [path] if Path(path).exists() else sorted(glob.glob(path))
+    if not found:
+        raise ConfigError(f"{path} is not there. {REMEDY}")
+    return [Path(match) for match in found]
 
 
 def _runs_below(folder: Path) -> Iterator[Path]:
@@ -136,7 +151,7 @@ def _runs_below(folder: Path) -> Iterator[Path]:
     for inner in sorted(
         entry.path for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")
     ):
-        if Path(inner) not in members and not (Path(inner) / REPEAT).exists():
+        if Path(inner) not in members and not is_repeat(Path(inner)):
             yield from _runs_below(Path(inner))
 
 

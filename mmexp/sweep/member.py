@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmexp.composition import TYPES, Composition, freeze, thaw, write
 from mmexp.out_of_memory import with_half_the_mini_batch
+from mmexp.schema import ConfigError
 from mmexp.sweep.names import VOLATILE
 from mmexp.sweep.status import facts, read_result
 from mmexp.unreadable import as_mapping, read_json, reading
@@ -91,6 +92,14 @@ def read_members(path: Path) -> list[Member]:
 def _member(row: dict[str, Any]) -> Member:
     as_mapping(row["parameters"])
     return Member(**{field.name: row[field.name] for field in dataclasses.fields(Member)})
+
+
+def refuse_sweep(folder: Path) -> None:
+    """Raise `ConfigError` for the folder of a sweep, where that of a run is asked for."""
+    if (folder / INDEX).exists():
+        members = read_members(folder)
+        such = f", such as {folder / members[0].folder}" if members else ", of which it has none yet"
+        raise ConfigError(f"{folder} is the folder of a sweep. Give one of its members{such}.")
 
 
 def change(frozen: Composition, **fields: Any) -> Composition:

@@ -14,6 +14,7 @@ import pytest
 from mmexp.compare.__main__ import main
 from mmexp.compare.comparison import Comparison, compare
 from mmexp.compare.runs import find_runs
+from mmexp.repeat.mark import has_verdict, mark
 from mmexp.schema import ConfigError
 from tests.compare.run_folders import ndcg_scores, write_config, write_failure, write_run, write_sweep
 
@@ -355,6 +356,33 @@ def test_the_command_writes_into_the_sweep_and_fits_120_columns(tmp_path, scores
     assert len(compared(tmp_path).rows) == 2
 
 
+def test_all_that_is_in_a_sweep_can_be_given_and_what_is_no_run_is_said(tmp_path, scores, caplog):
+    write_run(tmp_path / "a", scores(0.8))
+    write_sweep(tmp_path, {"a": {}})
+    (tmp_path / "multirun.yaml").write_text("")
+    (tmp_path / "plan" / ".hydra").mkdir(parents=True)
+    (tmp_path / "plan" / "plan.json").write_text("{}")
+    paths = sorted(tmp_path.iterdir())
+    assert [run.name for run in find_runs(paths)] == ["a"]
+    left_out = ", ".join(str(path) for path in paths if path.name != "a")
+    assert [record.message for record in caplog.records] == [f"left out, as there is no run in it: {left_out}"]
+    with pytest.raises(ConfigError, match=r"there is no run in .*multirun\.yaml, .*plan"):
+        find_runs([tmp_path / "multirun.yaml", tmp_path / "plan"])
+    with pytest.raises(ConfigError, match="b is not there"):
+        find_runs([tmp_path / "a", tmp_path / "b"])
+
+
+def test_a_repeat_counts_for_nothing_from_its_beginning_unless_it_is_named(tmp_path, scores):
+    write_run(tmp_path / "a", scores(0.8))
+    repeat = tmp_path / "a-repeat-1"
+    repeat.mkdir()
+    mark(repeat, tmp_path / "a")
+    write_config(repeat, {}, {})
+    assert not has_verdict(repeat)
+    assert [run.name for run in find_runs([tmp_path])] == ["a"]
+    assert [run.name for run in find_runs([repeat])] == ["a-repeat-1"]
+
+
 def test_a_path_without_a_run_is_named_and_no_model_library_is_loaded(tmp_path, scores):
     write_run(tmp_path / "runs" / "a", scores(0.8))
     code = (
@@ -371,6 +399,6 @@ def test_a_path_without_a_run_is_named_and_no_model_library_is_loaded(tmp_path, 
     )
     assert called.returncode == 2
     assert called.stderr == (
-        f"mmexp: {tmp_path}/nothing holds no run. Give folders of runs or sweeps, such as multirun/vdr_tiny.\n"
+        f"mmexp: {tmp_path}/nothing is not there. Give folders of runs or sweeps, such as multirun/vdr_tiny.\n"
     )
     assert (tmp_path / "comparison" / "comparison.csv").exists()
