@@ -49,7 +49,7 @@ def parser() -> Parser:
     """The command line."""
     made = Parser("mmexp.resume", __doc__)
     made.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a run or of a sweep")
-    made.add_argument("where", nargs="*", metavar="launch...=...", help="where it goes on")
+    made.add_argument("where", nargs="*", default=[], metavar="launch...=...", help="where it goes on")
     return made
 
 

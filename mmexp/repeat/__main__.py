@@ -47,7 +47,9 @@ def parser() -> Parser:
     """The command line."""
     made = Parser("mmexp.repeat", __doc__)
     made.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a finished run")
-    made.add_argument("launch", nargs="*", metavar="launch...=...", help="where it runs, as of mmexp.resume")
+    made.add_argument(
+        "launch", nargs="*", default=[], metavar="launch...=...", help="where it runs, as of mmexp.resume"
+    )
     made.add_argument(ANYWAY, action="store_true", help="although what may change the numbers has changed")
     return made
 
