@@ -13,7 +13,7 @@ from typing import Any
 
 from mmexp.compare.scores import DIRECTION, OWN_QUERIES, TASK, Scores, read_content, read_scores
 from mmexp.composition import TYPES, VALUES
-from mmexp.repeat.mark import is_repeat
+from mmexp.repeat.mark import is_repeat, original_of
 from mmexp.run_files import read_rows
 from mmexp.schema import ConfigError
 from mmexp.sweep.folder import INDEX, read_members
@@ -116,8 +116,9 @@ class Run:
 def find_runs(paths: Iterable[str | Path]) -> list[Run]:
     """The runs of run folders, sweep folders, folders that hold such, and globs of all these; each once.
 
-    What holds no run is left out and logged: a shell makes `sweep/*` all that is there. Raises `ConfigError` for a path
-    that is not there, and where none holds a run.
+    What holds no run is left out and logged, as a shell makes `sweep/*` all that is there; so is a repeat that is named
+    beside what it repeats, while one that is named alone is a run. Raises `ConfigError` for a path that is not there,
+    and where none holds a run.
     """
     found: dict[Path, None] = {}
     without: list[str] = []
@@ -129,6 +130,9 @@ def find_runs(paths: Iterable[str | Path]) -> list[Run]:
         raise ConfigError(f"there is no run in {', '.join(without)}. {REMEDY}")
     if without:
         log.warning("left out, as there is no run in it: %s", ", ".join(without))
+    if repeats := [run_dir for run_dir in found if original_of(run_dir) in found]:
+        log.warning("left out, as it repeats a run that is compared: %s", ", ".join(map(str, repeats)))
+        found = {run_dir: None for run_dir in found if run_dir not in repeats}
     return [_read_run(run_dir, name) for run_dir, name in zip(found, _names(list(found)), strict=True)]
 
 
@@ -140,7 +144,7 @@ def _matches(path: str) -> list[Path]:
 
 
 def _runs_below(folder: Path) -> Iterator[Path]:
-    """Without repeats (`mmexp.repeat`), which are no draws of their own; one that is named itself is a run."""
+    """Without repeats (`mmexp.repeat`), which are no draws of their own."""
     if not folder.is_dir():
         return
     if any((folder / mark).exists() for mark in MARKS):

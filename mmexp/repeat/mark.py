@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from mmexp.run_files import write_whole
 from mmexp.unreadable import UnreadableFile, read_json
@@ -22,9 +23,19 @@ def is_repeat(run_dir: Path) -> bool:
     return (run_dir / REPORT).exists()
 
 
+def original_of(run_dir: Path) -> Path | None:
+    """The folder that a repeat repeats. None: it is no repeat, or does not say."""
+    original = _report(run_dir).get("original")
+    return Path(original) if isinstance(original, str) else None
+
+
 def has_verdict(run_dir: Path) -> bool:
     """Whether the repeat was compared with what it repeats."""
+    return "verdict" in _report(run_dir)
+
+
+def _report(run_dir: Path) -> dict[str, Any]:
     try:
-        return is_repeat(run_dir) and "verdict" in read_json(run_dir / REPORT)
+        return read_json(run_dir / REPORT) if is_repeat(run_dir) else {}
     except UnreadableFile:
-        return False
+        return {}

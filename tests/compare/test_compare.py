@@ -372,7 +372,7 @@ def test_all_that_is_in_a_sweep_can_be_given_and_what_is_no_run_is_said(tmp_path
         find_runs([tmp_path / "a", tmp_path / "b"])
 
 
-def test_a_repeat_counts_for_nothing_from_its_beginning_unless_it_is_named(tmp_path, scores):
+def test_a_repeat_counts_for_nothing_from_its_beginning_unless_it_is_named_alone(tmp_path, scores, caplog):
     write_run(tmp_path / "a", scores(0.8))
     repeat = tmp_path / "a-repeat-1"
     repeat.mkdir()
@@ -381,6 +381,8 @@ def test_a_repeat_counts_for_nothing_from_its_beginning_unless_it_is_named(tmp_p
     assert not has_verdict(repeat)
     assert [run.name for run in find_runs([tmp_path])] == ["a"]
     assert [run.name for run in find_runs([repeat])] == ["a-repeat-1"]
+    assert [run.name for run in find_runs([repeat, tmp_path / "a"])] == ["a"]
+    assert caplog.records[-1].message == f"left out, as it repeats a run that is compared: {repeat}"
 
 
 def test_a_path_without_a_run_is_named_and_no_model_library_is_loaded(tmp_path, scores):
