@@ -48,6 +48,14 @@ def without_ids(file: Path) -> None:
     parquet.write_table(parquet.read_table(file).drop_columns("query_id"), file)
 
 
+def without_a_number(file: Path) -> None:
+    from pyarrow import array, parquet
+
+    table = parquet.read_table(file)
+    scores = array([1.0, float("nan"), 0.0])
+    parquet.write_table(table.set_column(table.schema.get_field_index("ndcg@10"), "ndcg@10", scores), file)
+
+
 def result_with(**fields):
     def change(file: Path) -> None:
         file.write_text(json.dumps(json.loads(file.read_text()) | fields))
@@ -66,6 +74,7 @@ def of_text(text: str):
         (FINAL, of_text(""), "0 bytes"),
         (FINAL, without_rows, "it has no ndcg@10 of dim 128"),
         (FINAL, without_ids, "query_id"),
+        (FINAL, without_a_number, "ndcg@10 is no finite number in 1 of 3 rows"),
         (BASELINE, cut_off, "magic bytes"),
         ("result.json", cut_off, "line 1 column"),
         ("result.json", of_text("[1]"), "it is a list, not keys and values"),
