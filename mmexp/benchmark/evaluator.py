@@ -36,6 +36,12 @@ class TaskReport(Report):
 
     scores: list[TaskScores]
 
+    def values(self, part: str, metric: str) -> np.ndarray | None:
+        """None for a task of several languages too, whose mean is one over languages."""
+        rows = self.scores[list(self.metrics).index(part)].per_query
+        languages = {(row["split"], row["subset"]) for row in rows}
+        return np.array([row[metric] for row in rows]) if len(languages) == 1 else None
+
     @property
     def full(self) -> Metrics:
         """The mean over tasks."""

@@ -145,8 +145,10 @@ def test_runs_on_a_benchmark_can_be_compared_by_task(measured):
     final = measured["benchmark"]["final"]["ndcg@10"]
     for part in (None, "MadeUpPageRetrieval"):
         scores = run.scores("final", part)
-        assert scores.weighted.mean() == pytest.approx(final, abs=1e-9)
-        assert scores.weights.mean() == pytest.approx(1)
+        weights = scores.strata.weights
+        assert (weights * scores.values).mean() == pytest.approx(final, abs=1e-9)
+        assert weights.mean() == pytest.approx(1)
+        assert scores.strata.shares == pytest.approx([0.5, 0.5])  # of two languages with unequally many queries
     assert run.parts == ["MadeUpPageRetrieval"]
     assert set(run.content()) == set(scores.query_ids)
     comparison = compare([run])
