@@ -26,6 +26,7 @@ from mmexp.quantize.search import Search, prepared
 from mmexp.quantize.settings import Measured, Setting, compared
 from mmexp.quantize.table import words
 from mmexp.schema import ConfigError
+from tests.compare.run_folders import write_sweep
 from tests.test_run import BARE, QUICK, SMALL, experiment_of, run_in
 
 NUM_DOCUMENTS, NUM_QUERIES = 60, 7
@@ -350,6 +351,8 @@ def test_a_run_whose_model_or_data_is_gone_is_refused(quantized, capsys):
     refused(capsys, [str(run_dir)], "has changed since: its fingerprint was of before")
     (run_dir / "result.json").write_text(json.dumps({**result, "status": "preempted"}))
     refused(capsys, [str(run_dir)], f"its status is preempted. Finish it with: python -m mmexp.resume {run_dir}")
+    (run_dir / "result.json").write_text(json.dumps(result)[:100])
+    refused(capsys, [str(run_dir)], f"{run_dir}/result.json cannot be read: ")
     (run_dir / "result.json").write_text(json.dumps(result))
     data.rename(quantized.folder / "moved")
     refused(capsys, [str(run_dir)], f"data.path={data}")
@@ -357,6 +360,11 @@ def test_a_run_whose_model_or_data_is_gone_is_refused(quantized, capsys):
     (run_dir / "model").rename(run_dir / "moved")
     refused(capsys, [str(run_dir)], "has no model/ any more")
     (run_dir / "moved").rename(run_dir / "model")
+
+
+def test_of_a_sweep_a_member_is_asked_for(tmp_path, capsys):
+    write_sweep(tmp_path, {"first": {}, "second": {}})
+    refused(capsys, [str(tmp_path)], f"the folder of a sweep. Give one of its members, such as {tmp_path}/first.")
 
 
 @pytest.mark.parametrize(
