@@ -34,6 +34,13 @@ class Report:
         """A metric of every query, float64 (queries,), at one key of `metrics`. None: it is known over all alone."""
         raise NotImplementedError
 
+    def weighted(self, metric: str) -> np.ndarray | None:
+        """A metric of every query that counts for the whole model, float64 (queries,): their mean is that of `full`.
+
+        By default those of the largest part.
+        """
+        return self.values(max(self.metrics), metric)
+
     @property
     def full(self) -> Metrics:
         """The metrics that stand for the whole model."""

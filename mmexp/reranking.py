@@ -53,6 +53,12 @@ class DirectionReport(Report):
     def values(self, part: str, metric: str) -> np.ndarray:
         return np.array([metrics[metric] for metrics in self.per_query[part]])
 
+    def weighted(self, metric: str) -> np.ndarray:
+        """Each direction counts as much as any other."""
+        values = [self.values(direction, metric) for direction in self.metrics]
+        share = sum(map(len, values)) / len(values)
+        return np.concatenate([of_direction * share / len(of_direction) for of_direction in values])
+
     @property
     def full(self) -> Metrics:
         """The mean over directions."""

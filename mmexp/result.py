@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mmexp.compare.statistics import Difference, Estimate, differences, estimates
 from mmexp.energy import Energy
 from mmexp.metrics import PRIMARY_METRIC
 from mmexp.report import Metrics, Report
@@ -21,6 +22,19 @@ def compare(baseline: Report | None, final: Report) -> dict[str, Any]:
             str(part): {"baseline": before.get(part), "final": metrics} for part, metrics in final.metrics.items()
         },
     }
+
+
+def intervals(baseline: Report | None, final: Report) -> dict[str, tuple[float, float] | None]:
+    """95% intervals over queries of the primary metric for the whole model, (low, high): before, after, and of the
+    paired difference. None where there is no such evaluation, or none that was measured query by query."""
+    after = final.weighted(PRIMARY_METRIC)
+    before = baseline.weighted(PRIMARY_METRIC) if baseline else None
+    found: list[Estimate | Difference | None] = [
+        *(None if values is None else estimates([values[None]])[0] for values in (before, after)),
+        None if before is None or after is None else differences([after[None]], [before[None]])[0],
+    ]
+    ends = [None if one is None else (one.low, one.high) for one in found]
+    return dict(zip(("baseline", "final", "delta"), ends, strict=True))
 
 
 def final_row(result: dict[str, Any], cost: dict[str, float], energy: Energy | None) -> dict[str, float]:

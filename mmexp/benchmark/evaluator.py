@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from mmexp.benchmark.embedded import Embedded
-from mmexp.benchmark.scoring import TaskScores, score, write_scores
+from mmexp.benchmark.scoring import TaskScores, score, weighted_rows, write_scores
 from mmexp.benchmark.splits import TaskSplit
 from mmexp.evaluate import Evaluator
 from mmexp.metrics import PRIMARY_METRIC
@@ -36,12 +36,29 @@ class TaskReport(Report):
 
     scores: list[TaskScores]
 
+    def values(self, part: str, metric: str) -> np.ndarray | None:
+        return _weighted([task for name, task in zip(self.metrics, self.scores, strict=True) if name == part], metric)
+
+    def weighted(self, metric: str) -> np.ndarray | None:
+        return _weighted(self.scores, metric)
+
     @property
     def full(self) -> Metrics:
         """The mean over tasks."""
         tasks = list(self.metrics.values())
         names = [name for name in tasks[0] if all(name in task for task in tasks)]
         return {name: float(np.mean([task[name] for task in tasks])) for name in names}
+
+
+def _weighted(tasks: list[TaskScores], metric: str) -> np.ndarray | None:
+    """A metric of every query, times its weight: tasks and languages count alike, however many queries they have.
+
+    None where mteb has it of the whole alone.
+    """
+    rows = weighted_rows(tasks)
+    if not all(metric in row for row in rows):
+        return None
+    return np.array([row["weight"] * row[metric] for row in rows])
 
 
 class TaskEvaluator(OutputEvaluator[TaskReport]):
