@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pyarrow import parquet
@@ -17,6 +18,7 @@ from mmexp.benchmark.settings import Benchmark
 from mmexp.benchmark.tasks import find_tasks
 from mmexp.compare.comparison import compare
 from mmexp.compare.runs import find_runs
+from mmexp.compare.statistics import estimates
 from mmexp.composition import freeze
 from mmexp.data.media import Media
 from mmexp.encode import Encoder
@@ -134,6 +136,9 @@ def test_scores_of_every_query_are_kept(measured):
     mean = sum(row["ndcg@10"] * row["weight"] for row in rows) / len(rows)
     assert mean == pytest.approx(measured["benchmark"]["final"]["ndcg@10"], abs=1e-9)
     assert sum(row["weight"] for row in rows) == pytest.approx(len(rows))
+    weighted = np.array([row["ndcg@10"] * row["weight"] for row in rows])
+    [interval] = estimates([weighted[None]])
+    assert measured["benchmark"]["intervals"]["final"] == pytest.approx([interval.low, interval.high])
     assert len({row["weight"] for row in rows}) == 2  # of two languages with unequally many queries
     for row in rows:
         assert row["top_scores"] == sorted(row["top_scores"], reverse=True)

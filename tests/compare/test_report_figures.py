@@ -14,6 +14,7 @@ from mmexp.compare.report.charts import SETTINGS, Chart, LeftOut
 from mmexp.compare.report.cost_chart import pareto_front, quality_over_cost
 from mmexp.compare.report.effects import effects, varied_together
 from mmexp.compare.report.effects_chart import main_effects
+from mmexp.compare.report.part_chart import quality_over_parts
 from mmexp.compare.report.tables import Interval
 from tests.compare.given import Given, comparison_of
 
@@ -159,3 +160,16 @@ def test_of_many_settings_the_best_and_the_reference_stand_out(tmp_path):
     assert [row.setting.parameters["x.a"] for row in rows] == [*range(12), 35]
     styled = [n for n, looks in charts.looks_of(rows, comparison).items() if looks is not None]
     assert styled == [0, 1, 2, 12]
+
+
+def test_every_setting_is_drawn_over_embedding_size_and_is_in_the_table(tmp_path):
+    count = 2 * charts.MOST_SETTINGS
+    given = [Given({"x.a": n}, [0.9 - 0.01 * n, 0.8, 0.7]) for n in range(count)]
+    chart = quality_over_parts(comparison_of(tmp_path, given, reference=f"x.a={count - 1}"))
+    assert [row[1] for row in chart.table.rows] == ["baseline", "final"] * count
+    assert all(isinstance(cell, Interval) for row in chart.table.rows for cell in row[2:])
+    in_color = [one for one in chart.figure.axes[0].containers if isinstance(one, ErrorbarContainer)]
+    grey = [line for line in chart.figure.axes[0].get_lines() if line.get_color() == charts.GREY]
+    assert (len(in_color), len(grey)) == (2 * 4, 2 * (count - 4))  # the best three and the reference; all others
+    heights, numbers = heights_of(chart.figure), numbers_of(chart.table)
+    assert all(np.isclose(numbers, height, atol=1e-12).any() for height in heights)
