@@ -102,6 +102,25 @@ def test_settings_that_do_not_say_what_they_took_are_counted_and_not_drawn(tmp_p
     assert len(chart.table.rows) == 4
 
 
+def test_little_energy_is_shown_in_wh_on_the_axis_and_in_the_table(tmp_path):
+    given = grid()
+    for n, of in enumerate(given):
+        of.kwh = 0.0002 * (n + 1)
+    comparison = comparison_of(tmp_path, given)
+    chart = quality_over_cost(comparison)
+    assert chart.table.columns[1] == "energy (Wh)"
+    assert chart.figure.axes[0].get_xlabel().startswith("energy (Wh)")
+    assert sorted(row[1] for row in chart.table.rows) == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert charts.energy_unit([0.001, None, 0.02]) == ("kWh", 1.0)
+    assert charts.energy_unit([0.0, 0.009]) == ("Wh", 1000.0)
+
+
+def test_a_panel_by_itself_is_as_wide_as_two():
+    (alone, one), (both, two) = (charts.panels(count, (3.6, 3.1), 2) for count in (1, 2))
+    assert (len(one), len(two)) == (1, 2)
+    assert alone.get_size_inches() == pytest.approx(both.get_size_inches())
+
+
 def test_main_effects_are_means_over_the_other_axes(tmp_path):
     comparison = comparison_of(tmp_path, grid())
     found = effects(comparison, [("x.a",), ("y.b",)])
