@@ -27,12 +27,14 @@ def compare(baseline: Report | None, final: Report) -> dict[str, Any]:
 def intervals(baseline: Report | None, final: Report) -> dict[str, tuple[float, float] | None]:
     """95% intervals over queries of the primary metric for the whole model, (low, high): before, after, and of the
     paired difference. None where there is no such evaluation, or none that was measured query by query."""
-    after = final.weighted(PRIMARY_METRIC)
-    before = baseline.weighted(PRIMARY_METRIC) if baseline else None
+    before, after = baseline.sample(PRIMARY_METRIC) if baseline else None, final.sample(PRIMARY_METRIC)
     found: list[Estimate | Difference | None] = [
-        *(None if values is None else estimates([values[None]])[0] for values in (before, after)),
-        None if before is None or after is None else differences([after[None]], [before[None]])[0],
+        None if sample is None else estimates([sample[0][None]], sample[1])[0] for sample in (before, after)
     ]
+    if before is None or after is None:
+        found.append(None)
+    else:
+        found.append(differences([after[0][None]], [before[0][None]], strata=after[1])[0])
     ends = [None if one is None else (one.low, one.high) for one in found]
     return dict(zip(("baseline", "final", "delta"), ends, strict=True))
 

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from mmexp.composition import freeze
 from mmexp.encode import Encoder
@@ -18,9 +19,12 @@ from mmexp.metrics import Ranking
 from mmexp.quantize.__main__ import main
 from mmexp.quantize.encoding import encoder_of, loaded
 from mmexp.quantize.indexes import Bfloat16Index, BinaryIndex, Float32Index, Int8Index
+from mmexp.quantize.non_inferiority import lower_limit
 from mmexp.quantize.recommendation import recommended
+from mmexp.quantize.report import Quantization
 from mmexp.quantize.search import Search, prepared
 from mmexp.quantize.settings import Measured, Setting, compared
+from mmexp.quantize.table import words
 from mmexp.schema import ConfigError
 from tests.test_run import BARE, QUICK, SMALL, experiment_of, run_in
 
@@ -132,10 +136,12 @@ def row(bytes_per_document: int, losses: list[float], rescored: bool = False) ->
     return Measured(Setting(8 * bytes_per_document, "binary", rescored), bytes_per_document, 0.001, ranking, scores)
 
 
-FULL, EQUAL, BETTER = row(100, [0.0] * 40), row(60, [0.0] * 40), row(50, [-0.1, -0.2] * 20)
-A_LITTLE_WORSE = row(20, [0.001, 0.003] * 20)
-NOT_SHOWN = row(10, [0.3, -0.3] * 20)  # the same mean as the full one, and an interval that holds much worse ones
-WORSE = row(5, [0.05, 0.06] * 20)
+FULL, EQUAL, BETTER = row(100, [0.0] * 2000), row(60, [0.0] * 2000), row(50, [-0.1, -0.2] * 1000)
+A_LITTLE_WORSE = row(20, [0.001, 0.003] * 1000)
+NOT_SHOWN = row(10, [0.3, -0.3] * 1000)  # the same mean as the full one, and limits that hold much worse ones
+RARE = row(8, [0.0] * 1999 + [0.1])
+WORSE = row(5, [0.05, 0.06] * 1000)
+OF_FEW = [row(100, [0.0] * 40), row(60, [0.0] * 40), row(50, [0.0] * 39 + [0.1])]
 
 
 @pytest.mark.parametrize(
@@ -143,15 +149,79 @@ WORSE = row(5, [0.05, 0.06] * 20)
     [
         ([FULL, BETTER, A_LITTLE_WORSE, NOT_SHOWN, WORSE], 0.01, A_LITTLE_WORSE),
         ([FULL, BETTER, A_LITTLE_WORSE, NOT_SHOWN, WORSE], 0.1, WORSE),
-        ([FULL, BETTER, A_LITTLE_WORSE, NOT_SHOWN, WORSE], 0.001, BETTER),
+        ([FULL, BETTER, A_LITTLE_WORSE, NOT_SHOWN, WORSE], 0.003, BETTER),
         ([FULL, NOT_SHOWN, WORSE], 0.01, FULL),
         ([FULL, EQUAL, WORSE], 0.01, EQUAL),
-        ([FULL, A_LITTLE_WORSE, row(20, [0.0, 0.001] * 20, rescored=True)], 0.01, None),  # of equals, the higher mean
+        ([FULL, RARE], 0.01, RARE),
+        ([FULL, RARE], 0.001, FULL),
+        (OF_FEW, 0.01, OF_FEW[1]),
+        (OF_FEW, 0.3, OF_FEW[2]),
+        ([FULL, A_LITTLE_WORSE, row(20, [0.0, 0.001] * 1000, rescored=True)], 0.01, None),  # of equals, the higher mean
     ],
 )
 def test_the_smallest_that_is_shown_to_be_no_worse_is_recommended(measured, margin, expected):
     found = recommended(compared(measured), margin).measured
     assert found is (measured[-1] if expected is None else expected)
+
+
+DISTRIBUTIONS = {
+    "one query in a hundred loses all": ([1.0], [1.0]),
+    "one in 37 loses the first place": ([0.37], [1.0]),
+    "one in ten loses a little": ([0.1], [1.0]),
+    "losses of all sizes": ([1.0, 0.37, 0.13, 0.07], [0.07, 0.14, 0.3, 0.49]),
+    "rare ones of all, frequent ones of little": ([1.0, 0.05], [0.2, 0.8]),
+}
+
+
+def losses_of(name: str, mean: float, shape: tuple[int, ...]) -> np.ndarray:
+    """Differences of queries, most of which are 0."""
+    generator = np.random.default_rng(1)
+    sizes, shares = (np.array(part) for part in DISTRIBUTIONS[name])
+    is_loss = generator.random(shape) < mean / (sizes @ shares)
+    return -np.where(is_loss, generator.choice(sizes, size=shape, p=shares), 0.0)
+
+
+@pytest.mark.parametrize("num_queries", [100, 300, 1000])
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_a_setting_that_loses_the_margin_is_shown_not_to_in_at_most_3_percent(name, num_queries):
+    drawn = losses_of(name, 0.0101, (2000, num_queries))
+    passes = np.array([lower_limit(differences, 0.025) > -0.01 for differences in drawn])
+    assert passes.mean() <= 0.025
+
+
+def test_that_any_of_many_settings_is_wrongly_shown_happens_in_at_most_3_percent():
+    """Of 23 settings that all lose the margin, each on queries of its own."""
+    losses = losses_of("losses of all sizes", 0.0101, (200, 23, 1000))
+    alone, together = (
+        [[lower_limit(d, alpha) > -0.01 for d in of_one] for of_one in losses] for alpha in (0.025, 0.025 / 23)
+    )
+    assert np.any(together, axis=1).mean() <= 0.033
+    assert np.any(alone, axis=1).mean() > 0.1  # else this would show nothing
+
+
+def test_lower_limits_are_exact_where_nothing_differs_and_where_some_lose_all():
+    assert lower_limit(np.zeros(300), 0.025) == pytest.approx(-stats.beta.ppf(0.975, 1, 300))
+    assert lower_limit(np.array([0.2]), 0.025) == pytest.approx(0.2 - 0.975)
+    losses = -1.0 * (np.arange(1000) < 40)
+    exact = -stats.gamma.ppf(0.975, 41) / 1000  # Garwood's limit of a count of 40
+    assert lower_limit(losses, 0.025) == pytest.approx(exact)
+    dense = np.random.default_rng(0).normal(0.1, 0.02, 500)
+    t = stats.ttest_1samp(dense, 0).confidence_interval(0.95).low
+    assert lower_limit(dense, 0.025) <= t == pytest.approx(lower_limit(dense, 0.025), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("measured", "margin", "said"),
+    [
+        (OF_FEW, 0.01, "equal to the full one on all 40 queries. That shows no more than that it loses at most"),
+        (OF_FEW, 0.3, "the smallest that is shown to be no worse than the full one by more than 0.3"),
+        ([FULL, WORSE], 0.01, "2000 queries can show no margin below 0.0018"),
+    ],
+)
+def test_words_tell_what_is_equal_from_what_is_shown(measured, margin, said):
+    encoded = SimpleNamespace(document_ids=IDS)
+    found = Quantization(Path("run"), "print", encoded, compared(measured), margin, 4)
+    assert said in words(found)
 
 
 def count_encodings(patched: pytest.MonkeyPatch) -> list[None]:

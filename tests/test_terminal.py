@@ -27,6 +27,23 @@ def report_of(*scores: float) -> DimReport:
     return DimReport({16: metrics}, {16: {"ndcg@10": values}}, {})
 
 
+def test_parts_are_tested_as_one_family(capsys):
+    """8 of 8 queries are better: p is 2 in 256, twice that of two sizes of which the other shows nothing."""
+    before, after = np.zeros(8), np.linspace(0.5, 1, 8)
+    baseline, final = (
+        DimReport(
+            {32: {"ndcg@10": full.mean()}, 16: {"ndcg@10": 0.5}},
+            {32: {"ndcg@10": full}, 16: {"ndcg@10": np.full(8, 0.5)}},
+            {},
+        )
+        for full in (before, after)
+    )
+    print_results(baseline, final, "ndcg@10")
+    shown = capsys.readouterr().out
+    assert "p=0.016" in shown
+    assert "corrected for 2 rows (Holm)" in " ".join(shown.split())
+
+
 def test_results_are_shown_with_intervals_and_what_is_noise(capsys):
     print_results(report_of(*[0.0] * 10), report_of(*[1.0] * 8, 0.0, 0.0), "ndcg@10")
     shown = capsys.readouterr().out

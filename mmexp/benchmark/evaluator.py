@@ -13,6 +13,7 @@ import torch
 from mmexp.benchmark.embedded import Embedded
 from mmexp.benchmark.scoring import TaskScores, score, weighted_rows, write_scores
 from mmexp.benchmark.splits import TaskSplit
+from mmexp.compare.strata import Strata
 from mmexp.evaluate import Evaluator
 from mmexp.metrics import PRIMARY_METRIC
 from mmexp.model_evaluator import ModelEvaluator, OutputEvaluator, Phase
@@ -37,10 +38,20 @@ class TaskReport(Report):
     scores: list[TaskScores]
 
     def values(self, part: str, metric: str) -> np.ndarray | None:
-        return _weighted([task for name, task in zip(self.metrics, self.scores, strict=True) if name == part], metric)
+        """None for a task of several languages too, whose mean is one over languages."""
+        rows = self.scores[list(self.metrics).index(part)].per_query
+        languages = {(row["split"], row["subset"]) for row in rows}
+        return np.array([row[metric] for row in rows]) if len(languages) == 1 else None
 
-    def weighted(self, metric: str) -> np.ndarray | None:
-        return _weighted(self.scores, metric)
+    def sample(self, metric: str) -> tuple[np.ndarray, Strata] | None:
+        """Tasks and their languages are strata. None where mteb has the metric of the whole alone."""
+        rows = weighted_rows(self.scores)
+        if not all(metric in row for row in rows):
+            return None
+        names = [(row["task"], row["split"], row["subset"]) for row in rows]
+        place = {name: n for n, name in enumerate(dict.fromkeys(names))}
+        strata = Strata.of(np.array([place[name] for name in names]), np.array([row["weight"] for row in rows]))
+        return np.array([row[metric] for row in rows]), strata
 
     @property
     def full(self) -> Metrics:
@@ -48,17 +59,6 @@ class TaskReport(Report):
         tasks = list(self.metrics.values())
         names = [name for name in tasks[0] if all(name in task for task in tasks)]
         return {name: float(np.mean([task[name] for task in tasks])) for name in names}
-
-
-def _weighted(tasks: list[TaskScores], metric: str) -> np.ndarray | None:
-    """A metric of every query, times its weight: tasks and languages count alike, however many queries they have.
-
-    None where mteb has it of the whole alone.
-    """
-    rows = weighted_rows(tasks)
-    if not all(metric in row for row in rows):
-        return None
-    return np.array([row["weight"] * row[metric] for row in rows])
 
 
 class TaskEvaluator(OutputEvaluator[TaskReport]):

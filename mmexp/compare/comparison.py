@@ -19,6 +19,7 @@ from mmexp.compare.notes import notes_on
 from mmexp.compare.runs import Run
 from mmexp.compare.settings import Scalar, Setting, axes, settings_of
 from mmexp.compare.statistics import Difference, Estimate, differences, estimates
+from mmexp.compare.strata import Strata
 from mmexp.schema import ConfigError, did_you_mean
 
 
@@ -58,6 +59,9 @@ class Comparison:
     query_ids: tuple[str, ...]
     """The queries that are compared."""
 
+    strata: Strata | None
+    """Of those queries, for `statistics`: directions, or tasks and languages. None: all count alike."""
+
     axes: dict[str, list[Scalar]]
     """What was varied: {config key: its values, sorted}."""
 
@@ -67,7 +71,7 @@ class Comparison:
     def scores(
         self, setting: Setting, stage: str, part: str | None = None, metric: str | None = None
     ) -> np.ndarray | None:
-        """The weighted scores of a setting on the queries that are compared, (seeds, queries); None where any lacks.
+        """The scores of a setting on the queries that are compared, (seeds, queries); None where any is missing.
 
         `part` and `metric` are by default those of the comparison.
         """
@@ -101,9 +105,10 @@ def compare(
         known = ", ".join(dict.fromkeys(name for run in finished for name in run.parts))
         raise ConfigError(f"no run was measured at --part {part}. There is: {known}.")
     query_ids = queries_of_all(measured, part, metric, on_common_queries)
-    rows = _ranked(_rows(settings_of(measured), query_ids, part, metric))
+    queries = _Queries.of(measured[0], query_ids, part, metric)
+    rows = _ranked(_rows(settings_of(measured), queries))
     chosen = rows[0] if reference is None else find_reference(rows, reference)
-    rows = _against(rows, chosen, query_ids, part, metric, chosen_by_result=reference is None)
+    rows = _against(rows, chosen, queries, chosen_by_result=reference is None)
     found = Comparison(
         metric=metric,
         part=part,
@@ -112,6 +117,7 @@ def compare(
         unfinished=[run for run in runs if run not in finished]
         + [_unmeasured(r, part) for r in finished if r not in measured],
         query_ids=query_ids,
+        strata=queries.strata,
         axes=axes([row.setting for row in rows]),
         notes=[],
     )
@@ -126,21 +132,40 @@ def has_scores(run: Run) -> bool:
 def scores_on(
     query_ids: tuple[str, ...], setting: Setting, stage: str, part: str | None, metric: str
 ) -> np.ndarray | None:
-    """The weighted scores of a setting on these queries: (seeds, queries); None where any is missing."""
+    """The scores of a setting on these queries: (seeds, queries); None where any is missing."""
     found = [run.scores(stage, part, metric) for run in setting.runs]
     chosen = [scores and scores.on(query_ids) for scores in found]
-    weighted = [scores.weighted for scores in chosen if scores is not None]
-    return np.stack(weighted) if len(weighted) == len(chosen) else None
+    values = [scores.values for scores in chosen if scores is not None]
+    return np.stack(values) if len(values) == len(chosen) else None
 
 
-def _rows(settings: list[Setting], query_ids: tuple[str, ...], part: str | None, metric: str) -> list[Row]:
-    finals, baselines = (
-        [scores_on(query_ids, setting, stage, part, metric) for setting in settings] for stage in ("final", "baseline")
-    )
+@dataclass(frozen=True)
+class _Queries:
+    """What is compared."""
+
+    query_ids: tuple[str, ...]
+    part: str | None
+    metric: str
+    strata: Strata | None
+
+    @classmethod
+    def of(cls, run: Run, query_ids: tuple[str, ...], part: str | None, metric: str) -> _Queries:
+        """The strata are those of any run that is compared, as all have these queries."""
+        scores = run.scores("final", part, metric)
+        of_queries = scores and scores.on(query_ids)
+        return cls(query_ids, part, metric, of_queries.strata if of_queries else None)
+
+    def scores(self, setting: Setting, stage: str) -> np.ndarray | None:
+        return scores_on(self.query_ids, setting, stage, self.part, self.metric)
+
+
+def _rows(settings: list[Setting], queries: _Queries) -> list[Row]:
+    finals, baselines = ([queries.scores(setting, stage) for setting in settings] for stage in ("final", "baseline"))
     paired = [(final, before) for final, before in zip(finals, baselines, strict=True) if before is not None]
-    of_finals = estimates([final for final in finals if final is not None])
-    of_baselines = iter(estimates([before for _, before in paired]))
-    gains = iter(differences([final for final, _ in paired if final is not None], [before for _, before in paired]))
+    ours, befores = [final for final, _ in paired if final is not None], [before for _, before in paired]
+    of_finals = estimates([final for final in finals if final is not None], queries.strata)
+    of_baselines = iter(estimates(befores, queries.strata))
+    gains = iter(differences(ours, befores, strata=queries.strata))
     rows = []
     for setting, estimate, before in zip(settings, of_finals, baselines, strict=True):
         gain = next(gains) if before is not None else None
@@ -153,20 +178,19 @@ def _ranked(rows: list[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: -row.estimate.mean)
 
 
-def _against(
-    rows: list[Row], reference: Row, query_ids: tuple[str, ...], part: str | None, metric: str, chosen_by_result: bool
-) -> list[Row]:
+def _against(rows: list[Row], reference: Row, queries: _Queries, chosen_by_result: bool) -> list[Row]:
     """The rows with their difference to the reference.
 
     The best was chosen by what is compared, so it is best by luck too: any two settings could have been compared.
     """
-    samples = {row.setting: scores_on(query_ids, row.setting, "final", part, metric) for row in rows}
+    samples = {row.setting: queries.scores(row.setting, "final") for row in rows}
     others = [row for row in rows if row is not reference]
     theirs = samples[reference.setting]
     assert theirs is not None
     ours = [sample for row in others if (sample := samples[row.setting]) is not None]
     num_pairs = len(rows) * (len(rows) - 1) // 2
-    found = iter(differences(ours, [theirs] * len(ours), num_pairs if chosen_by_result else None))
+    family_size = num_pairs if chosen_by_result else None
+    found = iter(differences(ours, [theirs] * len(ours), family_size, queries.strata))
     return [row if row is reference else replace(row, to_reference=next(found)) for row in rows]
 
 

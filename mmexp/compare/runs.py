@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from mmexp.compare.scores import DIRECTION, OWN_QUERIES, TASK, Scores, read_content, read_scores
+from mmexp.compare.scores import DIRECTION, OWN_QUERIES, TASK, Scores, finite, read_content, read_scores
 from mmexp.composition import TYPES, VALUES
 from mmexp.run_files import read_rows
 from mmexp.schema import ConfigError
@@ -83,7 +83,7 @@ class Run:
 
         `part` is one of `parts`; by default the whole model: its full embedding size, all directions or tasks,
         the most documents reranked. `metric` is by default the primary one. Raises `ConfigError` for a metric that
-        there is not.
+        there is not, or that is no number for some queries.
         """
         key = (stage, part, metric or self.primary_metric)
         if key not in self._scores:
@@ -95,8 +95,8 @@ class Run:
         if not file.exists() or not self.parts or (part is not None and part not in self.parts):
             return None
         if self.part in OWN_QUERIES:
-            return read_scores(file, self.part, part, metric)
-        return read_scores(file, self.part, int(part or max(self.parts, key=int)), metric)
+            return finite(read_scores(file, self.part, part, metric), metric, file)
+        return finite(read_scores(file, self.part, int(part or max(self.parts, key=int)), metric), metric, file)
 
     def content(self) -> dict[str, tuple[Any, ...]]:
         """What each query of the final evaluation asks, by its id."""

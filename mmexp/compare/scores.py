@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pyarrow import parquet
 
+from mmexp.compare.strata import Strata
 from mmexp.schema import ConfigError, did_you_mean
 
 DIRECTION, TASK = "direction", "task"
@@ -27,18 +28,9 @@ class Scores:
     values: np.ndarray
     """float64 (queries,), each between 0 and 1."""
 
-    weights: np.ndarray
-    """float64 (queries,), 1 on average: `(values * weights).mean()` is what result.json says. All 1 but for a reranker
-    with directions of different sizes, whose mean is the mean over directions, and for the tasks and languages of a
-    benchmark."""
-
-    directions: np.ndarray | None = None
-    """int64 (queries,): which direction of a reranker a query belongs to. None: it has none."""
-
-    @property
-    def weighted(self) -> np.ndarray:
-        """What statistics are computed from: float64 (queries,)."""
-        return self.values * self.weights
+    strata: Strata | None = None
+    """The directions of a reranker, or the tasks and languages of a benchmark: the mean that result.json has is one
+    over them. None: it is one over queries."""
 
     def on(self, query_ids: tuple[str, ...]) -> Scores | None:
         """The scores of these queries, in their order; None where one is missing."""
@@ -48,9 +40,7 @@ class Scores:
         if not all(query in place for query in query_ids):
             return None
         chosen = np.array([place[query] for query in query_ids], dtype=np.int64)
-        if self.directions is None:
-            return Scores(query_ids, self.values[chosen], _normalised(self.weights[chosen]))
-        return _by_direction(query_ids, self.values[chosen], self.directions[chosen])
+        return Scores(query_ids, self.values[chosen], self.strata and self.strata.on(chosen))
 
 
 def read_scores(file: Path, part: str, value: int | str | None, metric: str) -> Scores:
@@ -58,14 +48,14 @@ def read_scores(file: Path, part: str, value: int | str | None, metric: str) -> 
 
     Raises `ConfigError` where the file has no such metric.
     """
-    weight = ["weight"] if part == TASK else []
+    of_task = ["weight", "split", "subset"] if part == TASK else []
     with parquet.ParquetFile(file, read_dictionary=["query_id"]) as stored:
         names = stored.schema_arrow.names
         if metric not in names:
             raise ConfigError(
                 f"{file} has no metric {metric!r}.{did_you_mean(metric, names)} Choose another with --metric."
             )
-        table = stored.read(columns=["query_id", part, metric, *weight], use_threads=False)
+        table = stored.read(columns=["query_id", part, metric, *of_task], use_threads=False)
     # With numpy, as Arrow's own filter takes half a second to look whether there is pandas.
     of_part = np.asarray(table[part])
     kept = np.ones(len(of_part), dtype=bool) if value is None else of_part == value
@@ -74,23 +64,24 @@ def read_scores(file: Path, part: str, value: int | str | None, metric: str) -> 
     words = queries.dictionary.to_pylist()
     query_ids = [words[code] for code in np.asarray(queries.indices)[kept]]
     if part not in OWN_QUERIES:
-        return Scores(shared(tuple(query_ids)), values, np.ones(len(values)))
+        return Scores(shared(tuple(query_ids)), values)
     names_of, parts = np.unique(of_part[kept].astype(str), return_inverse=True)
     units = shared(tuple(f"{names_of[n]}/{query}" for n, query in zip(parts, query_ids, strict=True)))
     if part == TASK:
-        return Scores(units, values, _normalised(np.asarray(table["weight"], dtype=np.float64)[kept]))
-    return _by_direction(units, values, parts)
+        languages = [np.asarray(table[name])[kept].astype(str) for name in ("split", "subset")]
+        _, strata = np.unique(np.stack([parts.astype(str), *languages]), axis=1, return_inverse=True)
+        return Scores(units, values, Strata.of(strata, np.asarray(table["weight"], dtype=np.float64)[kept]))
+    return Scores(units, values, Strata.of(parts, 1 / np.bincount(parts)[parts]))
 
 
-def _normalised(weights: np.ndarray) -> np.ndarray:
-    """1 on average."""
-    return weights / weights.mean()
-
-
-def _by_direction(query_ids: tuple[str, ...], values: np.ndarray, directions: np.ndarray) -> Scores:
-    """Weighted so that each direction counts as much as any other."""
-    sizes = np.bincount(directions)
-    return Scores(query_ids, values, len(values) / (np.count_nonzero(sizes) * sizes[directions]), directions)
+def finite(scores: Scores, metric: str, file: Path) -> Scores:
+    """The scores. Raises `ConfigError` where some are no numbers, which nothing can be computed from."""
+    if not_finite := int((~np.isfinite(scores.values)).sum()):
+        raise ConfigError(
+            f"{metric} of {not_finite} of {len(scores.values)} queries is no finite number in {file}. Leave this run "
+            "out, evaluate it again (task=evaluate model=hub model.checkpoint=RUN_DIR), or give another --metric."
+        )
+    return scores
 
 
 def read_content(file: Path, part: str) -> dict[str, tuple[Any, ...]]:

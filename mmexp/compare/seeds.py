@@ -21,8 +21,9 @@ from scipy import special
 # At which shares the distribution of a mean square is evaluated, by how many there are: dense in both tails, for small
 # p.
 LOGITS = {1: np.linspace(-30, 30, 101), 2: np.linspace(-20, 20, 41)}
-# Of halving, from an interval that is at most twice too wide.
-NUM_STEPS = 20
+# Of Newton's method, which at most doubles the interval in a step, and ends long before.
+MAX_STEPS = 100
+TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -81,30 +82,40 @@ class MeanError:
     query_variance: float
     """Variance of the mean over queries, from the spread of the queries' own means."""
 
-    num_queries: int
+    degrees: float
+    """Of freedom of that variance: the number of queries less 1, where they are of no strata."""
+
     seeds: Sequence[SeedError]
     """Of each of the (at most two) samples that the mean is of."""
 
     def p(self, deviation: float) -> float:
         """How probable it is, two-sided, to be so far from the truth or farther."""
-        of_each = 2 * special.stdtr(self.num_queries - 1, -abs(deviation) / np.sqrt(self._variances))
+        of_each = 2 * special.stdtr(self.degrees, -abs(deviation) / np.sqrt(self._variances))
         return float(of_each @ _weights(len(self.seeds)) if self.seeds else of_each[0])
 
     def half_width(self, level: float = 0.95) -> float:
-        """Of the interval around the mean."""
-        low, high = 0.0, self.half_width_over_queries(level)
-        if not self.seeds:
-            return high
-        while self.p(high) > 1 - level:
-            low, high = high, 2 * high
-        for _ in range(NUM_STEPS):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self.p(middle) > 1 - level else (low, middle)
-        return high
+        """Of the interval around the mean: where p is 1 - level, by Newton's method.
+
+        p is convex in the deviation, so from what is too narrow no step goes too far.
+        """
+        half = self.half_width_over_queries(level)
+        for _ in range(MAX_STEPS if self.seeds else 0):
+            step = (self.p(half) - (1 - level)) / self._slope(half)
+            half += step
+            if step < TOLERANCE * half:
+                break
+        return half
 
     def half_width_over_queries(self, level: float = 0.95) -> float:
         """Of the interval that leaves out the seeds."""
-        return float(special.stdtrit(self.num_queries - 1, (1 + level) / 2) * np.sqrt(self.query_variance))
+        return float(special.stdtrit(self.degrees, (1 + level) / 2) * np.sqrt(self.query_variance))
+
+    def _slope(self, deviation: float) -> float:
+        """By how much p falls for each unit of the deviation: twice the density of t."""
+        degrees, scales = self.degrees, np.sqrt(self._variances)
+        log_peak = special.gammaln((degrees + 1) / 2) - special.gammaln(degrees / 2) - np.log(np.pi * degrees) / 2
+        log_shape = -(degrees + 1) / 2 * np.log1p((deviation / scales) ** 2 / degrees)
+        return float(2 * np.exp(log_peak + log_shape) / scales @ _weights(len(self.seeds)))
 
     @cached_property
     def _variances(self) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 from mmexp.compare.bootstrap import bootstrap_interval
 from mmexp.compare.seeds import MeanError, SeedError, seed_error
 from mmexp.compare.sign_flip import sign_flip_p
+from mmexp.compare.strata import Strata
 
 ALPHA = 0.05
 # Scores that are computed in another order differ by less.
@@ -62,35 +63,46 @@ class Difference:
         return BETTER if self.delta > 0 else WORSE
 
 
-def estimates(samples: Sequence[np.ndarray]) -> list[Estimate]:
+def estimates(samples: Sequence[np.ndarray], strata: Strata | None = None) -> list[Estimate]:
     """The mean of each sample with its interval. Samples are float64 (seeds, queries), of the same queries.
 
     One seed has a bootstrap interval over queries. Several have that of their mean, made wider by what the seeds add
     (`mmexp.compare.seeds`). Where all queries have one score, the interval says what could have been missed.
+    Of queries in `strata` the means are those over strata, whose sizes are fixed.
     """
     if not samples:
         return []
-    of_queries = np.stack([sample.mean(axis=0) for sample in samples], axis=1)
-    lows, highs = bootstrap_interval(of_queries)
-    return [_estimate(sample, float(low), float(high)) for sample, low, high in zip(samples, lows, highs, strict=True)]
+    of_queries = np.stack([sample.mean(axis=0) for sample in samples])
+    degrees = None if strata is None else strata.degrees_of_freedom(of_queries)
+    lows, highs = bootstrap_interval(_as_drawn(of_queries, strata).T, degrees)
+    ends = zip(samples, lows, highs, strict=True)
+    return [_estimate(sample, float(low), float(high), strata) for sample, low, high in ends]
 
 
-def _estimate(sample: np.ndarray, low: float, high: float) -> Estimate:
-    of_queries = sample.mean(axis=0)
+def _as_drawn(sample: np.ndarray, strata: Strata | None) -> np.ndarray:
+    return sample if strata is None else strata.as_drawn(sample)
+
+
+def _estimate(sample: np.ndarray, low: float, high: float, strata: Strata | None) -> Estimate:
+    drawn = _as_drawn(sample, strata)
+    of_queries = drawn.mean(axis=0)
     mean = float(of_queries.mean())
     if np.ptp(of_queries) < TOLERANCE:
-        low, high = _unseen(mean, 0.0, 1.0, len(of_queries))
-    elif error := seed_error(sample):
-        of_mean = _mean_error(of_queries, error)
+        low, high = _unseen(mean, 0.0, 1.0, _effective_size(sample, strata))
+    elif error := seed_error(drawn):
+        of_mean = _mean_error(sample.mean(axis=0), strata, error)
         widening = of_mean.half_width() / of_mean.half_width_over_queries()
         low, high = mean - widening * (mean - low), mean + widening * (high - mean)
     num_seeds, num_queries = sample.shape
-    spread = float(sample.mean(axis=1).std(ddof=1)) if num_seeds > 1 else None
+    spread = float(drawn.mean(axis=1).std(ddof=1)) if num_seeds > 1 else None
     return Estimate(mean, max(0.0, low), min(1.0, high), spread, num_seeds, num_queries)
 
 
 def differences(
-    ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], family_size: int | None = None
+    ours: Sequence[np.ndarray],
+    theirs: Sequence[np.ndarray],
+    family_size: int | None = None,
+    strata: Strata | None = None,
 ) -> list[Difference]:
     """The paired differences of samples, as a family of comparisons.
 
@@ -101,45 +113,54 @@ def differences(
         ours, theirs: each (seeds, queries), of the same queries. Where a pair has equally many seeds, they are paired
             too, in their order; else they are taken as independent.
         family_size: how many comparisons the correction is for; by default those that are given.
+        strata: of the queries, where the means are those over strata, whose sizes are fixed.
     """
-    found = [_difference(mine, other) for mine, other in zip(ours, theirs, strict=True)]
-    corrected = holm([one.p for one in found], family_size)
-    return [replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True)]
+    found = [_difference(mine, other, strata) for mine, other in zip(ours, theirs, strict=True)]
+    return corrected(found, family_size)
 
 
-def _difference(ours: np.ndarray, theirs: np.ndarray) -> Difference:
+def _difference(ours: np.ndarray, theirs: np.ndarray, strata: Strata | None) -> Difference:
     of_queries = ours.mean(axis=0) - theirs.mean(axis=0)
     of_queries = np.where(np.abs(of_queries) < TOLERANCE, 0.0, of_queries)
-    delta = float(of_queries.mean())
-    if np.ptp(of_queries) < TOLERANCE:
-        low, high = _unseen(delta, -1.0, 1.0, len(of_queries))
-        p = sign_flip_p(of_queries)
+    weights = np.ones(len(of_queries)) if strata is None else strata.weights
+    delta = float((weights * of_queries).mean())
+    if np.ptp(_as_drawn(of_queries, strata)) < TOLERANCE:
+        low, high = _unseen(delta, -1.0, 1.0, _effective_size(ours, strata))
+        p = sign_flip_p(weights * of_queries)
     else:
         paired = (ours - theirs,) if len(ours) == len(theirs) else (ours, theirs)
-        seeds = [of_seeds for sample in paired if (of_seeds := seed_error(sample)) is not None]
-        error = _mean_error(of_queries, *seeds)
+        seeds = [of_seeds for sample in paired if (of_seeds := seed_error(_as_drawn(sample, strata))) is not None]
+        error = _mean_error(of_queries, strata, *seeds)
         half = error.half_width()
         low, high = delta - half, delta + half
-        p = error.p(delta) if seeds else sign_flip_p(of_queries)
+        p = error.p(delta) if seeds else sign_flip_p(weights * of_queries)
     wins, losses = int((of_queries > 0).sum()), int((of_queries < 0).sum())
     ties = len(of_queries) - wins - losses
-    return Difference(delta, max(-1.0, low), min(1.0, high), p, p, _effect_size(of_queries), wins, ties, losses)
+    return Difference(
+        delta, max(-1.0, low), min(1.0, high), p, p, _effect_size(of_queries, weights), wins, ties, losses
+    )
 
 
-def _mean_error(of_queries: np.ndarray, *seeds: SeedError) -> MeanError:
+def _mean_error(of_queries: np.ndarray, strata: Strata | None, *seeds: SeedError) -> MeanError:
     num_queries = len(of_queries)
-    return MeanError(float(of_queries.var(ddof=1)) / num_queries, num_queries, seeds)
+    degrees = num_queries - 1 if strata is None else float(strata.degrees_of_freedom(of_queries))
+    return MeanError(float(_as_drawn(of_queries, strata).var(ddof=1)) / num_queries, degrees, seeds)
 
 
-def _effect_size(of_queries: np.ndarray) -> float | None:
+def _effective_size(sample: np.ndarray, strata: Strata | None) -> float:
+    return sample.shape[1] if strata is None else strata.effective_size
+
+
+def _effect_size(of_queries: np.ndarray, weights: np.ndarray) -> float | None:
     if not of_queries.any():
         return 0.0
     if np.ptp(of_queries) < TOLERANCE:
         return None
-    return float(of_queries.mean() / of_queries.std(ddof=1))
+    mean = (weights * of_queries).mean()
+    return float(mean / np.sqrt((weights * (of_queries - mean) ** 2).sum() / (len(of_queries) - 1)))
 
 
-def _unseen(value: float, least: float, most: float, num_queries: int) -> tuple[float, float]:
+def _unseen(value: float, least: float, most: float, num_queries: float) -> tuple[float, float]:
     """The ends of an interval around what every query has shown.
 
     A share of queries below 1 - 0.025 ** (1 / n) is missed by n of them in more than one of 40 cases, and they may
@@ -147,6 +168,12 @@ def _unseen(value: float, least: float, most: float, num_queries: int) -> tuple[
     """
     share = 1 - ((1 - 0.95) / 2) ** (1 / num_queries)
     return value - share * (value - least), value + share * (most - value)
+
+
+def corrected(found: Sequence[Difference], family_size: int | None = None) -> list[Difference]:
+    """Differences, of the same queries or not, as one family of comparisons: with their p corrected by `holm`."""
+    ps = holm([one.p for one in found], family_size)
+    return [replace(one, p_holm=p) for one, p in zip(found, ps, strict=True)]
 
 
 def holm(ps: Sequence[float], family_size: int | None = None) -> list[float]:

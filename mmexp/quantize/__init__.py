@@ -5,7 +5,8 @@ encoding.py        the embeddings of the evaluation data by the run's model, enc
 indexes.py         the corpus as each precision keeps it, and its exact search
 search.py          rankings and search times at one size and precision
 settings.py        every size and precision, measured
-recommendation.py  the smallest one that is shown to be no worse than the full one by more than a margin
+non_inferiority.py what a setting may lose at most, as far as its queries can tell
+recommendation.py  the smallest one that is shown to be no worse than the full one by more than a margin, or is equal
 report.py          the files, and the table in the terminal
 figure.py          NDCG@10 over bytes per page
 """

@@ -1,29 +1,30 @@
-"""Which size and precision to use: the smallest shown to be no worse than the full one by more than a margin."""
+"""Which size and precision to use: the smallest shown to be no worse than the full one by more than a margin, or that
+scores the same on every query."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmexp.compare.statistics import Difference
 from mmexp.quantize.settings import Row
 
 
 def is_non_inferior(row: Row, margin: float) -> bool:
-    """Whether the 95% interval of the paired difference to the full setting lies above -`margin`.
+    """Whether what the setting may lose is shown to be less than `margin`.
 
-    That is a test of non-inferiority, at 2.5% for each setting by itself. It is stricter than to ask that none be shown
-    to be worse: few queries, which show little, make it fail. A setting that scores as the full one does on every query
-    passes, though the interval of such a difference allows for queries that were not seen.
+    That is a test of non-inferiority: that any setting passes which is worse by `margin` or more has a probability of
+    2.5%, for all settings together, so the smallest of those that pass may be picked. It is stricter than to ask that
+    none be shown to be worse: few queries, which show little, make it fail.
     """
-    return row.to_full is None or is_equal(row.to_full) or bool(row.to_full.low > -margin)
+    return row.lower_limit is None or row.lower_limit > -margin
 
 
-def is_equal(difference: Difference) -> bool:
-    """Whether both score the same, query by query."""
-    return difference.wins == difference.losses == 0
+def is_equal(row: Row) -> bool:
+    """Whether it scores as the full one on every query. That shows nothing of queries that were not asked."""
+    return row.to_full is not None and row.to_full.wins == row.to_full.losses == 0
 
 
 def recommended(rows: Sequence[Row], margin: float) -> Row:
-    """The fewest bytes per document of those that pass; of equals, the highest mean. The full setting always passes."""
-    passing = [row for row in rows if is_non_inferior(row, margin)]
+    """The fewest bytes per document of those that are non-inferior or equal; of equals, the highest mean. The full
+    setting is always one of them."""
+    passing = [row for row in rows if is_non_inferior(row, margin) or is_equal(row)]
     return min(passing, key=lambda row: (row.measured.bytes_per_document, -row.estimate.mean))

@@ -14,7 +14,7 @@ from typing import Any
 from mmexp.environment import versions
 from mmexp.metrics import PRIMARY_METRIC
 from mmexp.quantize.encoding import Encoded
-from mmexp.quantize.recommendation import is_non_inferior, recommended
+from mmexp.quantize.recommendation import is_equal, is_non_inferior, recommended
 from mmexp.quantize.settings import Row
 from mmexp.run_files import finite, write_whole
 
@@ -51,6 +51,8 @@ class Quantization:
             "delta": to_full and to_full.delta,
             "delta_low": to_full and to_full.low,
             "delta_high": to_full and to_full.high,
+            "delta_lower_limit": row.lower_limit,
+            "equal": is_equal(row),
             "non_inferior": is_non_inferior(row, self.margin),
             "recommended": row is self.recommended,
             "bytes_per_document": measured.bytes_per_document,

@@ -11,8 +11,11 @@ from mmexp.compare.statistics import Difference, Estimate, differences, estimate
 from mmexp.metrics import PRIMARY_METRIC, Ranking, per_query_metrics
 from mmexp.quantize.encoding import Encoded
 from mmexp.quantize.indexes import INDEXES, BinaryIndex, Int8Index
+from mmexp.quantize.non_inferiority import lower_limit
 from mmexp.quantize.search import Search, prepared
 
+# That any of the lower limits of a table is above the truth has at most this probability.
+ALPHA = 0.025
 # What is compared by its codes can be put into a new order by the queries in full.
 RESCORED = (Int8Index, BinaryIndex)
 
@@ -56,6 +59,9 @@ class Row:
     percent_of_full: float | None
     """None where the full embeddings find nothing."""
 
+    lower_limit: float | None = None
+    """What the difference is at least: with 97.5%, in all rows of the table at once. None for the full setting."""
+
     @property
     def setting(self) -> Setting:
         return self.measured.setting
@@ -82,13 +88,20 @@ def _at_size(encoded: Encoded, dim: int, rescore_multiplier: int) -> Iterator[Me
             )
 
 
+def alpha_of_each(num_settings: int) -> float:
+    """The level of each lower limit (Bonferroni), of so many settings, one of which is the full one."""
+    return ALPHA / max(1, num_settings - 1)
+
+
 def compared(measured: Sequence[Measured]) -> list[Row]:
     """Every setting with its interval, and its paired difference to the first, which is the full one."""
     samples = [one.scores[np.newaxis] for one in measured]  # of one seed
     means = estimates(samples)
     to_full = [None, *differences(samples[1:], [samples[0]] * len(samples[1:]))]
+    alpha = alpha_of_each(len(measured))
+    limits = [None, *(lower_limit(one.scores - measured[0].scores, alpha) for one in measured[1:])]
     full = means[0].mean
     return [
-        Row(one, estimate, difference, 100 * estimate.mean / full if full else None)
-        for one, estimate, difference in zip(measured, means, to_full, strict=True)
+        Row(one, estimate, difference, 100 * estimate.mean / full if full else None, limit)
+        for one, estimate, difference, limit in zip(measured, means, to_full, limits, strict=True)
     ]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from mmexp.metrics import PRIMARY_METRIC
+from mmexp.quantize.non_inferiority import lower_limit
 from mmexp.quantize.recommendation import is_equal, is_non_inferior
 from mmexp.quantize.report import Quantization
 from mmexp.quantize.search import TOP_K
-from mmexp.quantize.settings import Row
+from mmexp.quantize.settings import Row, alpha_of_each
 from mmexp.terminal import readable
 
 TITLES = (
-    *("dim", "precision", PRIMARY_METRIC, "95% interval", "% of\nfull", "delta,\nlow end"),
+    *("dim", "precision", PRIMARY_METRIC, "95% interval", "% of\nfull", "delta,\nat least"),
     *("bytes\nper page", "GB per\nmillion", "ms per\nquery", "no worse"),
 )
 NUM_COLUMNS = 120
@@ -40,7 +43,7 @@ def _cells(row: Row, margin: float) -> list[str]:
         f"{estimate.mean:.4f}",
         f"{estimate.low:.3f}-{estimate.high:.3f}",
         "-" if row.percent_of_full is None else f"{row.percent_of_full:.1f}",
-        "-" if row.to_full is None else f"{row.to_full.low:+.4f}",
+        "-" if row.lower_limit is None else f"{row.lower_limit:+.4f}",
         f"{measured.bytes_per_document:,}",
         readable(measured.bytes_per_document / 1000),
         readable(1000 * measured.seconds_per_query),
@@ -51,9 +54,14 @@ def _cells(row: Row, margin: float) -> list[str]:
 def _verdict(row: Row, margin: float) -> str:
     if row.to_full is None:
         return "full"
-    if is_equal(row.to_full):
-        return "equal"
-    return "shown" if is_non_inferior(row, margin) else "-"
+    if is_non_inferior(row, margin):
+        return "shown"
+    return "equal here" if is_equal(row) else "-"
+
+
+def _least_margin(found: Quantization) -> float:
+    """What a setting that scores as the full one on every query is shown to lose at most."""
+    return -lower_limit(np.zeros(len(found.rows[0].measured.scores)), alpha_of_each(len(found.rows)))
 
 
 def words(found: Quantization) -> str:
@@ -61,14 +69,24 @@ def words(found: Quantization) -> str:
     best, full = found.recommended, found.rows[0]
     num_rescored = TOP_K * found.rescore_multiplier
     searched = f"Search: exact, in one thread, of {len(found.encoded.document_ids):,} pages; rescored: {num_rescored}."
-    why = f"the 95% interval of its difference, query by query, lies above -{found.margin}; each is tested by itself"
+    num_queries = len(best.measured.scores)
+    why = f"paired by query, an error of 2.5% for all {len(found.rows) - 1} settings together"
     if best is full:
         return (
             f"Recommended: {full.setting}. No smaller index is shown to be no worse by more than {found.margin} "
-            f"({why}). {searched}"
+            f"({why}), or scores the same on all queries. {num_queries} queries can show no margin below "
+            f"{_least_margin(found):.4f}. {searched}"
         )
     saved = full.measured.bytes_per_document / best.measured.bytes_per_document
+    smaller = f"{best.setting}, {best.measured.bytes_per_document:,} bytes per page, {saved:.3g} times smaller"
+    if is_non_inferior(best, found.margin):
+        return (
+            f"Recommended: {smaller}: the smallest that is shown to be no worse than the full one by more than "
+            f"{found.margin} ({why}). {searched}"
+        )
+    assert best.lower_limit is not None
     return (
-        f"Recommended: {best.setting}, {best.measured.bytes_per_document:,} bytes per page, {saved:.3g} times smaller: "
-        f"the smallest that is shown to be no worse than the full one by more than {found.margin} ({why}). {searched}"
+        f"Recommended: {smaller}: equal to the full one on all {num_queries} queries. That shows no more than that it "
+        f"loses at most {-best.lower_limit:.4f} on others ({why}), and the margin is {found.margin}: no setting as "
+        f"small or smaller is shown to be within it. {searched}"
     )

@@ -3,7 +3,8 @@
 The repeat has a folder of its own beside RUN_DIR (RUN_DIR-repeat-1). RUN_DIR, which may be a member of a sweep, stays
 as it is. What may change the numbers (commit, local changes, packages, processes, data) must be as it was; else what
 differs is named, and nothing is run, unless --anyway says so. The same command goes on with a repeat that was
-interrupted. Exit code 0 where the numbers are equal to the digit or agree within the interval, 1 where they differ.
+interrupted. Exit code 0 where the numbers are equal to the digit or agree within the interval, 1 where they differ. On
+a CPU, in one process and on the same machine, whatever is not equal to the digit differs.
 """
 
 from __future__ import annotations
@@ -78,9 +79,10 @@ def refuse(original: Original, changes: list[Change]) -> None:
 
 def conclude(original: Original, again: Composition, changes: list[Change]) -> None:
     """Print how the numbers of both agree, and leave it in the repeat's folder."""
-    agreement = Agreement.of(original.run_dir, again.run_dir, original.result["primary_metric"])
     machine = original.other_machine()
-    print_agreement(agreement, [*changes, *machine], original.is_determined)
+    must_be_equal = original.is_determined and not changes and not machine
+    agreement = Agreement.of(original.run_dir, again.run_dir, original.result["primary_metric"], must_be_equal)
+    print_agreement(agreement, [*changes, *machine])
     report = {
         "original": str(original.run_dir),
         **agreement.plain(),

@@ -44,10 +44,13 @@ class Agreement:
     difference: Difference | None
     """Of the metric, the repeat's less the original's, paired by query. None: they are measured on other queries."""
 
+    must_be_equal: bool
+    """Whether nothing may move a digit: one process on a CPU, under the same conditions."""
+
     @classmethod
-    def of(cls, original: Path, repeat: Path, metric: str) -> Agreement:
+    def of(cls, original: Path, repeat: Path, metric: str, must_be_equal: bool) -> Agreement:
         """Of two run folders."""
-        return cls(numbers_of(original), numbers_of(repeat), metric, paired(original, repeat))
+        return cls(numbers_of(original), numbers_of(repeat), metric, paired(original, repeat), must_be_equal)
 
     @cached_property
     def compared(self) -> list[Compared]:
@@ -64,10 +67,10 @@ class Agreement:
 
     @property
     def verdict(self) -> Verdict:
-        """Equal where all numbers are; else by the interval of the difference."""
+        """Equal where all numbers are; else by the interval of the difference, unless they must be equal."""
         if all(row.num_equal == row.num_numbers for row in self.compared):
             return Verdict.equal
-        if self.difference is not None and self.difference.low <= 0 <= self.difference.high:
+        if not self.must_be_equal and self.difference is not None and self.difference.low <= 0 <= self.difference.high:
             return Verdict.agree
         return Verdict.differ
 
@@ -108,5 +111,5 @@ def paired(original: Path, repeat: Path) -> Difference | None:
     theirs, ours = (run.scores("final") for run in find_runs([original, repeat]))
     if theirs is None or ours is None or theirs.query_ids != ours.query_ids:
         return None
-    [difference] = differences([ours.weighted[None]], [theirs.weighted[None]])
+    [difference] = differences([ours.values[None]], [theirs.values[None]], strata=ours.strata)
     return difference

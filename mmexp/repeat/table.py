@@ -7,7 +7,7 @@ from mmexp.repeat.conditions import Change
 from mmexp.repeat.numbers import LOSS
 
 
-def print_agreement(agreement: Agreement, changes: list[Change], is_determined: bool) -> None:
+def print_agreement(agreement: Agreement, changes: list[Change]) -> None:
     """Print the losses by step, all sorts of numbers, and the verdict in words."""
     from rich.console import Console
     from rich.table import Table
@@ -26,11 +26,11 @@ def print_agreement(agreement: Agreement, changes: list[Change], is_determined: 
         shown = ["-" if value is None else f"{value:.4f}" for value in values]
         table.add_row(row.what, *shown, f"{row.num_equal} of {row.num_numbers}", f"{row.largest_difference:.1e}")
     console.print(table)
-    print(words(agreement, changes, is_determined))
+    print(words(agreement, changes))
 
 
-def words(agreement: Agreement, changes: list[Change], is_determined: bool) -> str:
-    """The verdict, and what it rests on. `is_determined`: under the same conditions, the numbers must be equal."""
+def words(agreement: Agreement, changes: list[Change]) -> str:
+    """The verdict, and what it rests on."""
     parts = [f"verdict: {agreement.verdict.value}."]
     if agreement.verdict is not Verdict.equal:
         parts.append(difference_in_words(agreement))
@@ -38,8 +38,8 @@ def words(agreement: Agreement, changes: list[Change], is_determined: bool) -> s
             parts.append(f"The losses part at {agreement.first_step_apart}.")
     if changes:
         parts.append(f"Changed since: {', '.join(map(str, changes))}.")
-    elif is_determined and agreement.verdict is not Verdict.equal:
-        parts.append("On a CPU and in one process they should be equal to the digit: something was not as it was.")
+    if agreement.must_be_equal and agreement.verdict is not Verdict.equal:
+        parts.append("On a CPU and in one process all must be equal to the digit: something was not as it was.")
     return " ".join(parts)
 
 
@@ -49,6 +49,8 @@ def difference_in_words(agreement: Agreement) -> str:
     if found is None:
         return f"{metric} is measured on other queries, and cannot be compared."
     bounds = f"{metric} of the repeat is {found.delta:+.4f}, 95% interval {found.low:+.4f} to {found.high:+.4f}"
-    if agreement.verdict is Verdict.agree:
-        return f"{bounds}: no difference is shown, and one within the interval is not ruled out."
-    return f"{bounds}, which leaves 0 out."
+    if not found.low <= 0 <= found.high:
+        return f"{bounds}, which leaves 0 out."
+    if agreement.must_be_equal:
+        return f"{bounds}."
+    return f"{bounds}: no difference is shown, and one of up to {max(-found.low, found.high):.4f} is not ruled out."

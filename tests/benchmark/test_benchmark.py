@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from pyarrow import parquet
@@ -18,7 +17,6 @@ from mmexp.benchmark.settings import Benchmark
 from mmexp.benchmark.tasks import find_tasks
 from mmexp.compare.comparison import compare
 from mmexp.compare.runs import find_runs
-from mmexp.compare.statistics import estimates
 from mmexp.composition import freeze
 from mmexp.data.media import Media
 from mmexp.encode import Encoder
@@ -136,9 +134,6 @@ def test_scores_of_every_query_are_kept(measured):
     mean = sum(row["ndcg@10"] * row["weight"] for row in rows) / len(rows)
     assert mean == pytest.approx(measured["benchmark"]["final"]["ndcg@10"], abs=1e-9)
     assert sum(row["weight"] for row in rows) == pytest.approx(len(rows))
-    weighted = np.array([row["ndcg@10"] * row["weight"] for row in rows])
-    [interval] = estimates([weighted[None]])
-    assert measured["benchmark"]["intervals"]["final"] == pytest.approx([interval.low, interval.high])
     assert len({row["weight"] for row in rows}) == 2  # of two languages with unequally many queries
     for row in rows:
         assert row["top_scores"] == sorted(row["top_scores"], reverse=True)
@@ -150,12 +145,20 @@ def test_runs_on_a_benchmark_can_be_compared_by_task(measured):
     final = measured["benchmark"]["final"]["ndcg@10"]
     for part in (None, "MadeUpPageRetrieval"):
         scores = run.scores("final", part)
-        assert scores.weighted.mean() == pytest.approx(final, abs=1e-9)
-        assert scores.weights.mean() == pytest.approx(1)
+        weights = scores.strata.weights
+        assert (weights * scores.values).mean() == pytest.approx(final, abs=1e-9)
+        assert weights.mean() == pytest.approx(1)
+        assert scores.strata.shares == pytest.approx([0.5, 0.5])  # of two languages with unequally many queries
     assert run.parts == ["MadeUpPageRetrieval"]
     assert set(run.content()) == set(scores.query_ids)
     comparison = compare([run])
     assert comparison.rows[0].estimate.mean == pytest.approx(final, abs=1e-9)
+
+
+def test_the_interval_of_a_run_is_that_of_a_comparison(measured):
+    [row] = compare(find_runs([measured["run"]])).rows
+    low, high = measured["benchmark"]["intervals"]["final"]
+    assert (low, high) == pytest.approx((row.estimate.low, row.estimate.high))
 
 
 def test_a_page_that_two_languages_search_is_encoded_once(measured):

@@ -68,6 +68,30 @@ def test_what_is_noise_is_said_to_be(tmp_path):
     assert other.to_reference.low < 0 < other.to_reference.high
 
 
+def test_where_an_interval_leaves_0_out_and_p_shows_nothing_a_note_says_why(tmp_path):
+    generator = np.random.default_rng(1)
+    better = ndcg_scores(generator, (300,), 0.8)
+    for n in range(6):
+        worse = np.where(np.arange(300) < 4 + 2 * n, better * 0.5, better)
+        write_run(tmp_path / f"run-{n}", worse, config={BATCH: n})
+    found = compared(tmp_path)
+    contradicting = [row for row in found.rows[1:] if row.to_reference.high < 0 < row.to_reference.p_holm - 0.05]
+    assert contradicting
+    assert any("leaves 0 out may stand beside no difference shown" in note for note in found.notes)
+    [alone] = [compare(found.rows[0].setting.runs)]
+    assert not any("stand beside" in note for note in alone.notes)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_scores_that_are_no_numbers_are_refused_by_run_metric_and_count(tmp_path, scores, value):
+    broken = scores(0.8).copy()
+    broken[[3, 7]] = value
+    write_run(tmp_path / "a", scores(0.8))
+    write_run(tmp_path / "b", broken, config={BATCH: 16})
+    with pytest.raises(ConfigError, match=r"ndcg@10 of 2 of 300 queries is no finite number in .*/b/per_query/final"):
+        compared(tmp_path)
+
+
 def test_equal_runs_have_p_1_and_the_width_of_what_was_not_seen(tmp_path, scores):
     for batch_size in (8, 16):
         write_run(tmp_path / f"b{batch_size}", scores(0.8), scores(0.8), {BATCH: batch_size})
@@ -224,6 +248,19 @@ def test_a_reranker_counts_each_direction_alike(tmp_path):
     assert found.rows[0].to_baseline.delta == pytest.approx(0.125 / 2)
     assert found.query_ids[-1] == "image_to_text/q0001"
     assert compared(tmp_path, part="image_to_text").rows[0].estimate.mean == 0.5
+
+
+def test_the_sizes_of_directions_are_no_chance(tmp_path):
+    """Of 50 queries at 0.9 and 450 at 0.6 that hardly differ, the mean is known about as well as that of the 50."""
+    generator = np.random.default_rng(0)
+    draw = {"text_to_image": generator.normal(0.9, 0.02, 50), "image_to_text": generator.normal(0.6, 0.02, 450)}
+    before = {direction: values - 0.1 for direction, values in draw.items()}
+    write_run(tmp_path / "a", draw, before, part="direction")
+    [row] = compared(tmp_path).rows
+    expected = np.sqrt(sum(values.var(ddof=1) / len(values) for values in draw.values())) / 2
+    assert row.estimate.high - row.estimate.low == pytest.approx(2 * 2 * expected, rel=0.1)
+    assert row.to_baseline.delta == pytest.approx(0.1)
+    assert row.to_baseline.p < 1e-9
 
 
 def test_rerankers_among_other_numbers_of_documents_and_searches_are_refused(tmp_path, scores):

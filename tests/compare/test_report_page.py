@@ -8,6 +8,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
@@ -20,11 +21,12 @@ from mmexp.compare.report.breakdowns import (
     UNKNOWN,
     Columns,
     binned,
-    breakdown,
     breakdown_by_setting,
+    breakdowns,
     most_common,
     sorted_names,
 )
+from mmexp.compare.report.breakdowns_section import breakdowns_section
 from mmexp.compare.report.queries import disagreement, shared_failures, sides_of
 from mmexp.compare.report.thumbnails import Thumbnails, evaluation_data
 from mmexp.compare.runs import Run, find_runs
@@ -171,13 +173,30 @@ def test_one_run_is_compared_with_what_it_was_before(tmp_path):
 
 
 def test_breakdowns_equal_means_over_the_queries_of_each_group(comparison):
-    found = breakdown(comparison, Columns.of(comparison), "topic", sides_of(comparison))
+    [found] = breakdowns(comparison, Columns.of(comparison), ["topic"], sides_of(comparison))
     means = {group.value: [interval.mean for interval in group.intervals] for group in found.groups}
     assert means["tax"] == pytest.approx([2 / 3, 0.5])
     assert means["law"] == pytest.approx([0.25, 0.5])
     assert {group.value: group.num_queries for group in found.groups} == {"tax": 3, "law": 2, HOSTILE: 1}
     differences = {group.value: group.difference.delta for group in found.groups}
     assert differences["law"] == pytest.approx(-0.25)
+
+
+def test_differences_of_groups_are_corrected_for_those_of_all_columns(tmp_path):
+    """One side wins all 8 queries of one topic, and ties the other: p is 2 / 2^8, times 2 groups, or 4 of 2 columns."""
+    topics, kinds = ["a"] * 8 + ["b"] * 8, ["text", "table"] * 8
+    better = np.where(np.array(topics) == "a", 0.9, 0.5)
+    attributes = {"topic": topics, "kind": kinds}
+    given = [Given({"x": n}, scores, attributes=attributes) for n, scores in enumerate((better, np.full(16, 0.5)))]
+    comparison = comparison_of(tmp_path, given)
+    columns, sides = Columns.of(comparison), sides_of(comparison)
+    [alone] = breakdowns(comparison, columns, ["topic"], sides)
+    both = breakdowns(comparison, columns, ["topic", "kind"], sides)
+    of_topics, of_kinds = ([group.difference for group in one.groups] for one in both)
+    assert [one.p for one in (*of_topics, *of_kinds)] == [2 / 2**8, 1, 2 / 2**4, 2 / 2**4]
+    assert alone.groups[0].difference.p_holm == 4 / 2**8
+    assert [one.p_holm for one in (*of_topics, *of_kinds)] == [8 / 2**8, 1, 6 / 2**4, 6 / 2**4]
+    assert "corrected for all 4 groups of all columns" in str(breakdowns_section("ndcg@10", both, {}))
 
 
 def test_a_breakdown_of_all_settings_has_a_column_for_each_group(comparison):

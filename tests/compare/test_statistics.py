@@ -12,6 +12,7 @@ from mmexp.compare.bootstrap import bootstrap_interval
 from mmexp.compare.seeds import MeanError, SeedError, seed_error
 from mmexp.compare.sign_flip import sign_flip_p
 from mmexp.compare.statistics import Difference, differences, estimates, holm
+from mmexp.compare.strata import Strata
 from tests.compare.run_folders import ndcg_scores
 
 NUM_SIMULATED = 2000
@@ -113,6 +114,81 @@ def test_small_p_are_neither_0_nor_cut_off():
     assert 0 < sign_flip_p(np.abs(drawn)) < 1e-80
 
 
+# -- strata: directions, tasks and languages, of fixed sizes and shares -----------------------------------------------
+
+
+def strata_of(*sizes: int, shares: tuple[float, ...] | None = None) -> Strata:
+    return Strata(np.repeat(np.arange(len(sizes)), sizes), np.array(shares or [1 / len(sizes)] * len(sizes)))
+
+
+UNEQUAL = [(50, 450), (30, 40, 400), (8, 8, 200)]
+
+
+@pytest.mark.parametrize("sizes", UNEQUAL)
+def test_intervals_over_unequal_strata_cover_the_truth(sizes):
+    """Of means, with strata as different as tasks are; and no wider than the strata's own errors make them."""
+    generator, strata = np.random.default_rng(len(sizes)), strata_of(*sizes)
+    at_tops = np.linspace(0.5, 0.8, len(sizes))
+    samples = np.concatenate(
+        [ndcg_scores(generator, (NUM_SIMULATED, 1, n), at_top) for n, at_top in zip(sizes, at_tops, strict=True)],
+        axis=2,
+    )
+    found = estimates(list(samples), strata)
+    truth = np.mean([mean_of_ndcg(at_top) for at_top in at_tops])
+    assert LEAST < np.mean([one.low <= truth <= one.high for one in found]) < MOST
+    means = np.array([one.mean for one in found])
+    assert 1 < np.mean([one.high - one.low for one in found]) / (2 * 1.96 * means.std()) < 1.15
+
+
+@pytest.mark.parametrize("sizes", UNEQUAL)
+def test_intervals_of_differences_over_unequal_strata_cover_the_truth(sizes):
+    """Ours is better in the first stratum alone, so what is compared is not the same everywhere."""
+    generator, strata = np.random.default_rng(len(sizes)), strata_of(*sizes)
+    ours, theirs = (ndcg_scores(generator, (NUM_SIMULATED, 1, sum(sizes)), 0.7) for _ in range(2))
+    ours[..., : sizes[0]] = ndcg_scores(generator, (NUM_SIMULATED, 1, sizes[0]), 0.8)
+    found = differences(list(ours), list(theirs), strata=strata)
+    truth = (mean_of_ndcg(0.8) - mean_of_ndcg(0.7)) / len(sizes)
+    assert LEAST < np.mean([one.low <= truth <= one.high for one in found]) < MOST
+
+
+def test_a_difference_of_0_over_unequal_strata_is_called_different_in_at_most_6_percent():
+    generator, strata = np.random.default_rng(3), strata_of(50, 450)
+    ours, theirs = (ndcg_scores(generator, (NUM_SIMULATED, 1, 500), 0.8) for _ in range(2))
+    share = np.mean([one.p < 0.05 for one in differences(list(ours), list(theirs), strata=strata)])
+    assert 0.03 < share <= 0.06
+
+
+def test_strata_of_one_query_and_those_alike_are_counted():
+    sample = np.random.default_rng(0).normal(0.5, 0.1, (1, 200))
+    [plain], [in_two] = estimates([sample]), estimates([sample], strata_of(100, 100))
+    assert (in_two.mean, in_two.low, in_two.high) == pytest.approx((plain.mean, plain.low, plain.high), abs=2e-3)
+    singles = strata_of(1, 1, 6)
+    drawn = singles.as_drawn(np.array([0.2, 0.6, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]))
+    by_hand = (1 / 9) * 2 * np.var([0.2, 0.6], ddof=1) + (1 / 9) * 0.3 / 6  # the two single ones count as one sample
+    assert drawn.mean() == pytest.approx((0.2 + 0.6 + 0.5) / 3)
+    assert drawn.var(ddof=1) / 8 == pytest.approx(by_hand)
+    [alone] = estimates([np.ones((1, 1))], strata_of(1))
+    assert 0 <= alone.low < alone.high == 1
+
+
+def test_a_perfect_score_over_unequal_strata_may_have_missed_what_the_smallest_may():
+    """Of 50 queries that count half, 7.1% may fail and none be seen; that is 3.6% of the whole."""
+    [estimate] = estimates([np.ones((1, 500))], strata_of(50, 450))
+    assert 1 - 0.5 * stats.beta.ppf(0.975, 1, 50) == pytest.approx(estimate.low, abs=2e-3)
+    assert estimate.high == pytest.approx(1)
+    [difference] = differences([np.ones((1, 500))], [np.ones((1, 500))], strata=strata_of(50, 450))
+    assert (difference.delta, difference.p, difference.ties) == (0, 1, 500)
+    assert difference.high == pytest.approx(1 - estimate.low)
+
+
+def test_groups_keep_their_shares_to_one_another_where_queries_are_left_out():
+    strata = Strata.of(np.array([7, 7, 7, 3, 3, 5]), np.array([1.0, 1.0, 1.0, 3.0, 3.0, 3.0]))
+    assert strata.shares == pytest.approx([0.5, 0.25, 0.25])  # in the order of 3, 5, 7
+    left = strata.on(np.array([0, 3, 4]))
+    assert left.shares == pytest.approx([2 / 3, 1 / 3])
+    assert left.weights == pytest.approx([1.0, 1.0, 1.0])
+
+
 # -- several seeds ----------------------------------------------------------------------------------------------------
 
 
@@ -138,22 +214,36 @@ def test_intervals_over_seeds_and_queries_cover_the_truth(num_seeds, spread):
     assert np.mean([one.low <= truth <= one.high for one in over_queries]) < 0.9
 
 
-def test_two_seeds_err_on_the_wide_side():
-    generator = np.random.default_rng(2)
+def test_seeds_over_unequal_strata_cover_the_truth():
+    generator, strata = np.random.default_rng(1), strata_of(100, 400)
     truth = seeds_of_ndcg(generator, (3000, 1, 1000), 0.3).mean()
-    found = estimates(list(seeds_of_ndcg(generator, (500, 2, 200), 0.3)))
-    assert np.mean([one.low <= truth <= one.high for one in found]) > LEAST
+    samples = list(seeds_of_ndcg(generator, (NUM_SIMULATED, 5, 500), 0.3))
+    assert LEAST < np.mean([one.low <= truth <= one.high for one in estimates(samples, strata)]) < MOST
+
+
+@pytest.mark.parametrize(("num_seeds", "spread"), [(2, 0.05), (2, 0.3), (3, 0.05)])
+def test_few_seeds_err_on_the_wide_side(num_seeds, spread):
+    """The exception to 93% to 97%: two seeds, and three that hardly differ, cover the truth in up to 99%.
+
+    What such seeds add is hardly known, and the interval allows for what it may be. A note of the comparison says so.
+    """
+    generator = np.random.default_rng(num_seeds)
+    truth = seeds_of_ndcg(generator, (3000, 1, 1000), spread).mean()
+    found = estimates(list(seeds_of_ndcg(generator, (NUM_SIMULATED, num_seeds, 200), spread)))
+    assert np.mean([one.low <= truth <= one.high for one in found]) >= LEAST
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "spread", "num_experiments"),
-    [(3, 3, 0.1, NUM_SIMULATED), (3, 3, 0.4, 1000), (2, 2, 0.3, 500), (2, 3, 0.2, 300), (1, 3, 0.0, 500)],
+    ("ours", "theirs", "spread"),
+    [(2, 2, 0.05), (3, 3, 0.05), (3, 3, 0.1), (3, 3, 0.4), (2, 2, 0.3), (2, 3, 0.2), (2, 3, 0.05), (1, 3, 0.0)],
 )
-def test_seeds_are_not_taken_for_a_difference(ours, theirs, spread, num_experiments):
-    generator = np.random.default_rng(int(10 * spread) + ours)
-    of_both = seeds_of_ndcg(generator, (num_experiments, ours + theirs, 100), spread)
+def test_seeds_are_not_taken_for_a_difference(ours, theirs, spread):
+    """Nor are intervals too narrow: they hold 0 where p shows nothing. With few seeds p is below 5% less often."""
+    generator = np.random.default_rng(int(100 * spread) + ours)
+    of_both = seeds_of_ndcg(generator, (NUM_SIMULATED, ours + theirs, 100), spread)
     found = differences(list(of_both[:, :ours]), list(of_both[:, ours:]))
     assert np.mean([one.p < 0.05 for one in found]) <= 0.06
+    assert np.mean([one.low <= 0 <= one.high for one in found]) >= LEAST
     assert all((one.p < 0.05) == (not one.low <= 0 <= one.high) for one in found)
 
 
@@ -168,11 +258,11 @@ def test_mean_squares_are_those_of_a_two_way_analysis_of_variance():
 
 
 def test_without_seeds_and_with_seeds_alone_the_interval_is_that_of_t():
-    queries_alone = MeanError(0.04, 50, ())
+    queries_alone = MeanError(0.04, 49, ())
     assert queries_alone.half_width() == pytest.approx(stats.t.ppf(0.975, 49) * 0.2)
     assert queries_alone.p(0.7) == pytest.approx(2 * stats.t.sf(3.5, 49))
     num_queries = 10**7  # which leave nothing to be told but the seeds
-    seeds_alone = MeanError(1e-12, num_queries, (SeedError(0.03 * num_queries, 0.0, 3, num_queries),))
+    seeds_alone = MeanError(1e-12, num_queries - 1, (SeedError(0.03 * num_queries, 0.0, 3, num_queries),))
     assert seeds_alone.half_width() == pytest.approx(stats.t.ppf(0.975, 2) * 0.1, rel=1e-3)
     assert seeds_alone.p(3.0) == pytest.approx(2 * stats.t.sf(30, 2), rel=1e-3)
 
@@ -196,7 +286,7 @@ def test_holm_is_the_step_down_correction():
 @pytest.mark.parametrize("best_is_reference", [False, True])
 def test_in_a_family_of_equal_settings_any_is_called_different_in_at_most_6_percent(best_is_reference):
     generator = np.random.default_rng(8)
-    num_families, num_settings = 400, 6
+    num_families, num_settings = NUM_SIMULATED, 6
     scores = ndcg_scores(generator, (num_families, num_settings, 1, 150), 0.8)
     wrong = 0
     for of_family in scores:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import matplotlib
 
 from mmexp.compare.report import answers
-from mmexp.compare.report.breakdowns import Columns, breakdown
+from mmexp.compare.report.breakdowns import Columns, breakdowns
 from mmexp.compare.report.breakdowns_section import breakdowns_section
 from mmexp.compare.report.charts import SETTINGS, Chart, LeftOut, remove_old, save
 from mmexp.compare.report.cost_chart import quality_over_cost, quality_over_size
@@ -85,6 +85,6 @@ def _queries(comparison: Comparison, shows_pages: bool) -> Markup:
 def _breakdowns(comparison: Comparison) -> Markup:
     columns, sides = Columns.of(comparison), sides_of(comparison)
     reasons = {column: columns.reason_against(column) for column in columns}
-    shown = [breakdown(comparison, columns, column, sides) for column, reason in reasons.items() if reason is None]
+    shown = breakdowns(comparison, columns, [column for column, why in reasons.items() if why is None], sides)
     left_out = {column: reason for column, reason in reasons.items() if reason is not None}
     return breakdowns_section(comparison.metric, shown, left_out)

@@ -12,9 +12,9 @@ import numpy as np
 
 from mmexp.compare.report import answers
 from mmexp.compare.report.naming import ranked_name
-from mmexp.compare.report.queries import Side, unweighted
+from mmexp.compare.report.queries import Side, scores_of
 from mmexp.compare.report.tables import Cell, Interval, Table
-from mmexp.compare.statistics import Difference, differences, estimates, holm
+from mmexp.compare.statistics import Difference, corrected, differences, estimates
 from mmexp.schema import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ class Group:
     """The metric of each side that is compared."""
 
     difference: Difference | None
-    """The first side less the second, corrected for all groups of the column. None: there are not two sides."""
+    """The first side less the second, corrected for the groups of all columns that are shown. None: there are not two
+    sides."""
 
 
 @dataclass(frozen=True)
@@ -97,23 +98,30 @@ class Columns(dict[str, list[Any]]):
         return None
 
 
-def breakdown(comparison: Comparison, columns: Columns, column: str, sides: Sequence[Side]) -> Breakdown:
-    """The metric of each side by the values of `column`, and the difference of two.
+def breakdowns(
+    comparison: Comparison, columns: Columns, shown: Sequence[str], sides: Sequence[Side]
+) -> list[Breakdown]:
+    """The metric of each side by the values of each column in `shown`, and the differences of two, as one family.
 
     Raises `ConfigError` where there is no such column.
     """
-    samples = [unweighted(comparison, side) for side in sides]
-    places_of = columns.groups(column)
-    of_groups = [[sample[:, places] for sample in samples] for places in places_of.values()]
-    found: list[Difference | None] = [None] * len(of_groups)
-    if len(sides) == 2:
-        apart = [differences([first], [second])[0] for first, second in of_groups]
-        corrected = holm([difference.p for difference in apart])
-        found = [replace(difference, p_holm=p) for difference, p in zip(apart, corrected, strict=True)]
-    groups = [
-        Group(value, len(places), [Interval.of(estimate) for estimate in estimates(of_group)], difference)
-        for (value, places), of_group, difference in zip(places_of.items(), of_groups, found, strict=True)
+    found = [_breakdown(comparison, columns, column, sides) for column in shown]
+    apart = iter(corrected([group.difference for one in found for group in one.groups if group.difference]))
+    return [
+        replace(
+            one, groups=[replace(group, difference=next(apart)) if group.difference else group for group in one.groups]
+        )
+        for one in found
     ]
+
+
+def _breakdown(comparison: Comparison, columns: Columns, column: str, sides: Sequence[Side]) -> Breakdown:
+    samples = [scores_of(comparison, side) for side in sides]
+    groups = []
+    for value, places in columns.groups(column).items():
+        of_group = [sample[:, places] for sample in samples]
+        difference = differences(of_group[:1], of_group[1:])[0] if len(sides) == 2 else None
+        groups.append(Group(value, len(places), [Interval.of(one) for one in estimates(of_group)], difference))
     return Breakdown(column, list(sides), groups)
 
 
@@ -123,7 +131,7 @@ def breakdown_by_setting(comparison: Comparison, column: str) -> Table:
     Raises `ConfigError` where there is no such column.
     """
     sides = [Side(row.setting, "final", ranked_name(row, comparison)) for row in comparison.rows]
-    found = breakdown(comparison, Columns.of(comparison), column, sides)
+    found = _breakdown(comparison, Columns.of(comparison), column, sides)
     heads = [f"{group.value} ({group.num_queries})" for group in found.groups]
     rows: list[list[Cell]] = [
         [side.name, *(group.intervals[n] for group in found.groups)] for n, side in enumerate(sides)

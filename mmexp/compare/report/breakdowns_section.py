@@ -12,7 +12,11 @@ from mmexp.compare.report.markup import Markup, element
 def breakdowns_section(metric: str, breakdowns: Sequence[Breakdown], left_out: Mapping[str, str]) -> Markup:
     """A table for every column, and a line for each that says nothing."""
     lines = [element("li", element("b", f"{column}: "), reason, ".") for column, reason in left_out.items()]
-    what = f"{metric.upper()} with 95% intervals. Differences are corrected for the groups of each column (Holm)."
+    num_groups = sum(len(breakdown.groups) for breakdown in breakdowns)
+    what = (
+        f"{metric.upper()} with 95% intervals, each by itself. The words are corrected for all {num_groups} groups of "
+        "all columns (Holm)."
+    )
     return element(
         "section",
         element("h2", "Breakdowns", id="breakdowns"),

@@ -56,7 +56,7 @@ def effects(comparison: Comparison, of: Iterable[tuple[str, ...]]) -> dict[tuple
             places.append((axes, value))
             samples.append(mean_over(comparison, [block[value] for block in whole]))
     intervals: dict[tuple[str, ...], list[Interval]] = {}
-    for (axes, _), estimate in zip(places, estimates(samples), strict=True):
+    for (axes, _), estimate in zip(places, estimates(samples, comparison.strata), strict=True):
         intervals.setdefault(axes, []).append(Interval.of(estimate))
     return {
         axes: Effect(axes, list(whole[0]), intervals[axes], len(whole)) if whole else None

@@ -85,7 +85,7 @@ def disagreement(comparison: Comparison) -> Disagreement | None:
     sides = sides_of(comparison)
     if len(sides) < 2:
         return None
-    samples = [unweighted(comparison, side).mean(axis=0) for side in sides]
+    samples = [scores_of(comparison, side).mean(axis=0) for side in sides]
     gaps = samples[0] - samples[1]
     order = np.argsort(-gaps, kind="stable")
     picked = [n for n in order[:NUM_QUERIES] if gaps[n] > 0], [n for n in order[::-1][:NUM_QUERIES] if gaps[n] < 0]
@@ -104,7 +104,7 @@ def disagreement(comparison: Comparison) -> Disagreement | None:
 def shared_failures(comparison: Comparison) -> list[Failure]:
     """The queries whose best score of any setting is lowest, worst first; none that any setting answers perfectly."""
     sides = [Side(row.setting, "final", row.setting.label) for row in comparison.rows]
-    best = np.max([unweighted(comparison, side).mean(axis=0) for side in sides], axis=0)
+    best = np.max([scores_of(comparison, side).mean(axis=0) for side in sides], axis=0)
     worst = [n for n in np.argsort(best, kind="stable")[:NUM_QUERIES] if best[n] < 1]
     ids = [comparison.query_ids[n] for n in worst]
     answers = Answers.of(comparison.rows[0].setting.runs[0], "final", comparison.part, ids)
@@ -114,13 +114,8 @@ def shared_failures(comparison: Comparison) -> list[Failure]:
     ]
 
 
-def unweighted(comparison: Comparison, side: Side) -> np.ndarray:
-    """The metric of the queries that are compared, each as it was measured: (seeds, queries).
-
-    What is compared is weighted where the mean is one over directions.
-    """
-    found = [run.scores(side.stage, comparison.part, comparison.metric) for run in side.setting.runs]
-    chosen = [scores and scores.on(comparison.query_ids) for scores in found]
-    values = [scores.values for scores in chosen if scores is not None]
-    assert len(values) == len(chosen), "a setting is compared without its scores"
-    return np.stack(values)
+def scores_of(comparison: Comparison, side: Side) -> np.ndarray:
+    """The metric of the queries that are compared: (seeds, queries)."""
+    found = comparison.scores(side.setting, side.stage)
+    assert found is not None, "a setting is compared without its scores"
+    return found
