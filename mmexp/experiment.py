@@ -143,7 +143,7 @@ class Experiment:
             self._check_adapter()
             self._check_engine()
             self.loss.check(self)
-        self.tracking.check()
+        self.tracking.check(measures=self.task is not Task.plan)
 
     def _check_adapter(self) -> None:
         quantization = getattr(self.model, "quantization", None)

@@ -26,7 +26,7 @@ from mmexp.ledger import Ledger
 from mmexp.metrics import PRIMARY_METRIC
 from mmexp.node_energy import JobMeter, NodeMeter, meters_another_node
 from mmexp.report import Metrics, Report
-from mmexp.result import compare, final_row
+from mmexp.result import compare, final_row, intervals
 from mmexp.run_files import MetricsFile, finite, hold, write_whole
 from mmexp.schema import ConfigError
 from mmexp.terminal import print_results
@@ -187,6 +187,7 @@ class Record:
             status="finished", throughput=throughput, peak_memory_bytes=peak_memory_bytes, **compare(baseline, final)
         )
         if self._writes:
+            self.note(intervals=intervals(baseline, final))
             self.log(final_row(self._result, self._cost(), self._ledger.total_energy), self._rows.last_step)
             print_results(baseline, final, PRIMARY_METRIC)
         return self._result["final"][PRIMARY_METRIC]
@@ -213,6 +214,7 @@ class Record:
             "baseline": None,
             "final": None,
             "delta": None,
+            "intervals": dict.fromkeys(("baseline", "final", "delta")),
             "by_dim": {},
             **self._result,
             **self._ledger.totals(),

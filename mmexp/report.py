@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mmexp.compare.strata import Strata
+
 Metrics = dict[str, float]
 
 
@@ -33,6 +35,12 @@ class Report:
     def values(self, part: Any, metric: str) -> np.ndarray | None:
         """A metric of every query, float64 (queries,), at one key of `metrics`. None: it is known over all alone."""
         raise NotImplementedError
+
+    def sample(self, metric: str) -> tuple[np.ndarray, Strata | None] | None:
+        """A metric of every query that counts for the whole model, float64 (queries,), and the strata over which `full`
+        is a mean, if it is one. By default the queries of the largest part. None: it is known over all alone."""
+        values = self.values(max(self.metrics), metric)
+        return None if values is None else (values, None)
 
     @property
     def full(self) -> Metrics:

@@ -14,6 +14,7 @@ from sentence_transformers.cross_encoder.evaluation import CrossEncoderReranking
 from torch.utils.data import Dataset
 
 from mmexp import ranks
+from mmexp.compare.strata import Strata
 from mmexp.data.attributes import prefixed
 from mmexp.data.cells import Cells, text_of
 from mmexp.data.pairs import Judged, judged
@@ -52,6 +53,12 @@ class DirectionReport(Report):
 
     def values(self, part: str, metric: str) -> np.ndarray:
         return np.array([metrics[metric] for metrics in self.per_query[part]])
+
+    def sample(self, metric: str) -> tuple[np.ndarray, Strata]:
+        """Directions are strata, each of which counts as much as any other."""
+        values = [self.values(direction, metric) for direction in self.metrics]
+        parts = np.repeat(np.arange(len(values)), [len(of_direction) for of_direction in values])
+        return np.concatenate(values), Strata.of(parts, 1 / np.bincount(parts)[parts])
 
     @property
     def full(self) -> Metrics:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mmexp.compare.statistics import Difference, Estimate, differences, estimates
 from mmexp.energy import Energy
 from mmexp.metrics import PRIMARY_METRIC
 from mmexp.report import Metrics, Report
@@ -21,6 +22,21 @@ def compare(baseline: Report | None, final: Report) -> dict[str, Any]:
             str(part): {"baseline": before.get(part), "final": metrics} for part, metrics in final.metrics.items()
         },
     }
+
+
+def intervals(baseline: Report | None, final: Report) -> dict[str, tuple[float, float] | None]:
+    """95% intervals over queries of the primary metric for the whole model, (low, high): before, after, and of the
+    paired difference. None where there is no such evaluation, or none that was measured query by query."""
+    before, after = baseline.sample(PRIMARY_METRIC) if baseline else None, final.sample(PRIMARY_METRIC)
+    found: list[Estimate | Difference | None] = [
+        None if sample is None else estimates([sample[0][None]], sample[1])[0] for sample in (before, after)
+    ]
+    if before is None or after is None:
+        found.append(None)
+    else:
+        found.append(differences([after[0][None]], [before[0][None]], strata=after[1])[0])
+    ends = [None if one is None else (one.low, one.high) for one in found]
+    return dict(zip(("baseline", "final", "delta"), ends, strict=True))
 
 
 def final_row(result: dict[str, Any], cost: dict[str, float], energy: Energy | None) -> dict[str, float]:

@@ -47,9 +47,11 @@ class Tracking:
     push_to_space: str | None = None
     """Hugging Face Space to copy the Trackio project to at the end, private, such as me/mmexp. null: it stays here."""
 
-    def check(self) -> None:
-        """Raise `ConfigError` where energy is to be measured and the grid is not known."""
+    def check(self, measures: bool = True) -> None:
+        """Raise `ConfigError` where energy is to be measured and the grid is not known, or the grid is none."""
         if self.codecarbon and self.grid is None:
+            if not measures:
+                return
             raise ConfigError(
                 "tracking.grid is not set, and CO2 cannot be computed without it. Type tracking.grid=ESP (your "
                 "country's ISO-3166 code) or tracking.grid=174 (g CO2e per kWh), or put `tracking: {grid: ESP}` into "

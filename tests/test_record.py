@@ -11,13 +11,17 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from mmexp.compare.statistics import differences, estimates
 from mmexp.composition import Composition
 from mmexp.energy import Energy
 from mmexp.evaluate import DimReport
 from mmexp.ledger import Ledger
 from mmexp.record import Record
+from mmexp.reranking import DirectionReport
+from mmexp.result import intervals
 from mmexp.schema import ConfigError
 from tests.test_run import experiment_of
 
@@ -64,6 +68,33 @@ def test_a_finished_run_has_its_results_and_logs_final_once(tmp_path):
     final = [line for line in lines_of(tmp_path) if "final/ndcg@10" in line["metrics"]]
     assert len(final) == 1
     assert final[0]["metrics"]["final/delta"] == pytest.approx(0.3)
+
+
+def test_a_finished_run_says_what_its_scores_may_be_off_by(tmp_path):
+    before, after = np.array([0.0, 0.5, 0.0, 1.0, 0.5]), np.array([1.0, 0.5, 1.0, 1.0, 0.63])
+    small = {"ndcg@10": np.zeros(5)}
+    stages = [DimReport({8: METRICS, 4: METRICS}, {8: {"ndcg@10": s}, 4: small}, {}) for s in (before, after)]
+    with record_in(tmp_path) as record:
+        record.finish(*stages)
+    expected = [*estimates([before[None]]), *estimates([after[None]]), *differences([after[None]], [before[None]])]
+    found = json.loads((tmp_path / "result.json").read_text())["intervals"]
+    assert found == {
+        name: [one.low, one.high] for name, one in zip(("baseline", "final", "delta"), expected, strict=True)
+    }
+    assert intervals(None, by_dim({8: METRICS})) == {"baseline": None, "final": None, "delta": None}
+
+
+def test_the_interval_of_a_reranker_is_around_its_mean_over_directions():
+    scores = {"text_to_image": [1.0, 0.0, 0.0, 0.0], "image_to_text": [1.0, 1.0, 0.5, 0.0, 1.0, 1.0]}
+    per_query = {name: [{"ndcg@10": score} for score in of_direction] for name, of_direction in scores.items()}
+    metrics = {name: {"ndcg@10": float(np.mean(of_direction))} for name, of_direction in scores.items()}
+    report = DirectionReport(metrics, per_query, {})
+    assert report.full["ndcg@10"] == 0.5
+    values, strata = report.sample("ndcg@10")
+    [estimate] = estimates([values[None]], strata)
+    assert estimate.mean == pytest.approx(0.5)
+    assert intervals(None, report)["final"] == (estimate.low, estimate.high)
+    assert estimate.low < 0.5 < estimate.high
 
 
 @pytest.mark.parametrize(

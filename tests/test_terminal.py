@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from mmexp.compare.statistics import estimates
 from mmexp.evaluate import DimReport
+from mmexp.figures import plot
 from mmexp.terminal import print_results
+
+
+def test_the_figure_of_a_run_draws_intervals(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, *_, **__: drawn.append(figure))
+    plot({"baseline": report_of(0.0, 0.0, 0.5), "final": report_of(1.0, 0.5, 0.5)}, tmp_path)
+    [estimate] = estimates([np.array([[1.0, 0.5, 0.5]])])
+    final = drawn[0].axes[0].containers[1]
+    [segment] = final[2][0].get_segments()
+    assert segment[:, 1] == pytest.approx([estimate.low, estimate.high])
 
 
 def report_of(*scores: float) -> DimReport:

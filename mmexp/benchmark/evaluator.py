@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from mmexp.benchmark.embedded import Embedded
-from mmexp.benchmark.scoring import TaskScores, score, write_scores
+from mmexp.benchmark.scoring import TaskScores, score, weighted_rows, write_scores
 from mmexp.benchmark.splits import TaskSplit
+from mmexp.compare.strata import Strata
 from mmexp.evaluate import Evaluator
 from mmexp.metrics import PRIMARY_METRIC
 from mmexp.model_evaluator import ModelEvaluator, OutputEvaluator, Phase
@@ -41,6 +42,16 @@ class TaskReport(Report):
         rows = self.scores[list(self.metrics).index(part)].per_query
         languages = {(row["split"], row["subset"]) for row in rows}
         return np.array([row[metric] for row in rows]) if len(languages) == 1 else None
+
+    def sample(self, metric: str) -> tuple[np.ndarray, Strata] | None:
+        """Tasks and their languages are strata. None where mteb has the metric of the whole alone."""
+        rows = weighted_rows(self.scores)
+        if not all(metric in row for row in rows):
+            return None
+        names = [(row["task"], row["split"], row["subset"]) for row in rows]
+        place = {name: n for n, name in enumerate(dict.fromkeys(names))}
+        strata = Strata.of(np.array([place[name] for name in names]), np.array([row["weight"] for row in rows]))
+        return np.array([row[metric] for row in rows]), strata
 
     @property
     def full(self) -> Metrics:

@@ -1,4 +1,4 @@
-"""What `00-comparison` holds: for each evaluation data a ranking and its figures; the runs without a result; notes."""
+"""What `00-comparison` holds: for each evaluation data ranking, cost and figures; the runs without a result; notes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from mmexp.compare.by_data import ComparedByData
 from mmexp.compare.report import draw
 from mmexp.compare.report.charts import Chart
-from mmexp.dashboard.ranking import not_compared, ranking
+from mmexp.dashboard.ranking import cost, not_compared, ranking
 
 DPI = 110
 # Drawing takes a second or two for each evaluation data, and nobody looks through more.
@@ -27,6 +27,7 @@ def contents(compared: ComparedByData, folder: Path) -> dict[str, Any]:
     for number, (data, comparison) in enumerate(compared.comparisons.items()):
         place = f" ({data})" if len(compared.comparisons) > 1 else ""
         shown[f"ranking: {data}"] = _table(ranking(comparison))
+        shown[f"cost: {data}"] = _table(cost(comparison))
         charts = draw(comparison) if number < MOST_DRAWN else []
         for chart in (found for found in charts if isinstance(found, Chart)):
             file = folder / f"{number}-{chart.name}.png"

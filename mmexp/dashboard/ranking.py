@@ -1,11 +1,12 @@
-"""The comparison as a table of Trackio's: few narrow columns, for it is cut off where it is wider than its page."""
+"""The comparison as two tables of Trackio's, quality and cost: each few narrow columns, as it is cut off where it is
+wider than its page."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from mmexp.compare.table import MAX_PARAMETERS, UNKNOWN, number
+from mmexp.compare.table import COSTS, MAX_PARAMETERS, UNKNOWN, difference_words, estimate_words, number
 from mmexp.sweep.names import SHORT
 
 if TYPE_CHECKING:
@@ -13,10 +14,21 @@ if TYPE_CHECKING:
     from mmexp.compare.runs import Run
     from mmexp.compare.statistics import Difference
 
+SHOWN_COSTS = ("hours", "GPU-hours", "pages/s", "peak GB", "kWh", "kg CO2", "points/kWh")
+"""Energy by part is in the dashboard's own bars."""
+
 
 def ranking(comparison: Comparison) -> list[dict[str, str]]:
     """A row for each setting, best first; in each the same columns in the same order, as Trackio needs them."""
-    return [_row(comparison, rank, row) for rank, row in enumerate(comparison.rows, 1)]
+    return [_quality(comparison, rank, row) for rank, row in enumerate(comparison.rows, 1)]
+
+
+def cost(comparison: Comparison) -> list[dict[str, str]]:
+    """What one run of each setting took, in the order of the ranking."""
+    return [
+        {"#": str(rank), **_setting(comparison, row), **{name: number(COSTS[name](row)) for name in SHOWN_COSTS}}
+        for rank, row in enumerate(comparison.rows, 1)
+    ]
 
 
 def not_compared(runs: Iterable[Run]) -> list[dict[str, str]]:
@@ -24,20 +36,15 @@ def not_compared(runs: Iterable[Run]) -> list[dict[str, str]]:
     return [{"run": run.name, "status": run.status, "why": run.error or UNKNOWN} for run in runs]
 
 
-def _row(comparison: Comparison, rank: int, row: Row) -> dict[str, str]:
-    estimate, cost = row.estimate, row.cost
+def _quality(comparison: Comparison, rank: int, row: Row) -> dict[str, str]:
     reference = comparison.rows.index(comparison.reference) + 1
     return {
         "#": str(rank),
         **_setting(comparison, row),
-        comparison.metric.upper(): f"{estimate.mean:.4f}",
-        "95% interval": f"{estimate.low:.3f} to {estimate.high:.3f}",
-        **({"seeds": str(estimate.num_seeds)} if _has_seeds(comparison) else {}),
-        "gain": UNKNOWN if row.to_baseline is None else f"{row.to_baseline.delta:+.3f}",
+        comparison.metric.upper(): estimate_words(row.estimate),
+        **({"seeds": str(row.estimate.num_seeds)} if _has_seeds(comparison) else {}),
+        "gain over baseline": _in_words(row.to_baseline),
         f"against #{reference}": "reference" if rank == reference else _in_words(row.to_reference),
-        "hours": number(cost.hours),
-        "kWh": number(cost.kwh),
-        "peak GB": number(None if cost.peak_memory_bytes is None else cost.peak_memory_bytes / 1e9),
     }
 
 
@@ -56,4 +63,5 @@ def _setting(comparison: Comparison, row: Row) -> dict[str, str]:
 
 
 def _in_words(difference: Difference | None) -> str:
-    return UNKNOWN if difference is None else f"{difference.delta:+.3f}, {difference.words}"
+    """On one line: interval, p, effect size where there is one, and whether it is a difference."""
+    return difference_words(difference).replace("\n", ", ")

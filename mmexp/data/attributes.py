@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 Attributes = dict[str, list[Any]]
-"""{name: its value for every query}: short texts, whole numbers or truth values, one type in a list; None: unknown."""
+"""{name: its value for every query}: short texts, numbers or truth values, one type in a list; None: unknown."""
 
 PREFIX = "attribute/"
 """Of their columns in per_query/*.parquet, so that none has the name of a metric."""
@@ -56,10 +57,16 @@ def prefixed(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_small(value: Any) -> bool:
-    return value is None or isinstance(value, bool | int) or (isinstance(value, str) and len(value) <= MAX_LENGTH)
+    if isinstance(value, str):
+        return len(value) <= MAX_LENGTH
+    return value is None or isinstance(value, bool | int | float)
 
 
 def _of_one_type(values: list[Any]) -> list[Any]:
-    """A column of a table has one type: values of several become their words."""
+    """A column of a table has one type: whole numbers among others become such, values of other types their words."""
+    values = [None if isinstance(value, float) and not math.isfinite(value) else value for value in values]
     types = {type(value) for value in values if value is not None}
-    return values if len(types) <= 1 else [None if value is None else str(value) for value in values]
+    if len(types) <= 1:
+        return values
+    kind = float if types == {int, float} else str
+    return [None if value is None else kind(value) for value in values]

@@ -16,6 +16,7 @@ from mmexp.plan.disk import disk_of
 from mmexp.plan.engine import device_of, engine_of, num_processes, pretended
 from mmexp.plan.memory import held, weights_of
 from mmexp.plan.preparation import Prepared, prepare
+from mmexp.plan.quiet import quiet
 from mmexp.plan.report import assumptions, print_plan
 from mmexp.plan.schedule import Schedule, documents_per_row, schedule_of
 from mmexp.plan.step import TracedStep, trace_step
@@ -45,7 +46,7 @@ def planned(experiment: Experiment) -> dict[str, Any]:
     offload = bool(engine and experiment.launch.accelerate.cpu_offload)  # type: ignore[attr-defined]
     if engine:
         experiment.launch.accelerate.check(processes, device == "cuda", getattr(experiment.launch, "nodes", 1))  # type: ignore[attr-defined]
-    with tempfile.TemporaryDirectory() as folder, pretended(processes):
+    with tempfile.TemporaryDirectory() as folder, pretended(processes), quiet():
         prepared = prepare(experiment, Path(folder), processes)
 
         # 2. One step, traced

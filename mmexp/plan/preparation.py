@@ -70,6 +70,7 @@ def prepare(experiment: Experiment, run_dir: Path, num_ranks: int) -> Prepared:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with without_weights(mode):
         model = kind.build_model()
+        model.model_card_data.widget = [{"text": ""}]  # else pages are decoded, as examples on a card that none writes
         check_modalities(model, data.evaluation)
         tuning = Tuning(experiment, model)
         facts = model_facts(model)

@@ -79,6 +79,7 @@ def assumptions(found: dict[str, Any], experiment: Experiment) -> list[str]:
         "attention keeps queries, keys, values, outputs and the log of the softmax's sums, as flash and sdpa's fused "
         "kernels do"
         + (" (eager attention keeps the scores)" if "eager" in str(getattr(experiment.model, "attention", "")) else ""),
+        "batches are full: data that is small, or whose rows share pages, makes smaller ones, and less memory is taken",
         "inputs are as long as those of a few rows, evenly spread over the data"
         if data["is_read"]
         else f"plan.num_rows={experiment.plan.num_rows}: pages are A4 at 200 dpi, queries have 17 words",

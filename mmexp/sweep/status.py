@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ def read_result(run_dir: Path) -> dict[str, Any]:
 
 
 def facts(result: dict[str, Any]) -> dict[str, Any]:
-    """What sweep.json says of it: status, the primary metric before and after, the size and speed of the model, hours,
-    error."""
+    """What sweep.json says of it: status, the primary metric before and after with intervals, the size and speed of the
+    model, hours, error."""
     metric, error = result.get("primary_metric"), result.get("error")
     before, after = result.get("baseline"), result.get("final")
     model, throughput = result.get("model") or {}, result.get("throughput") or {}
@@ -36,6 +37,7 @@ def facts(result: dict[str, Any]) -> dict[str, Any]:
         "baseline": before[metric] if before else None,
         "final": after[metric] if after else None,
         "delta": result.get("delta"),
+        "intervals": result.get("intervals"),
         "num_parameters": model.get("parameters"),
         "embedding_dimension": model.get("embedding_dimension"),
         "bytes_per_document": (after or {}).get("bytes_per_document"),
@@ -51,8 +53,17 @@ def outcome(result: dict[str, Any]) -> str:
     if found["error"] is not None:
         return f"{found['status']}: {found['error']['type']}: {' '.join(found['error']['message'].split())}"
     words = found["status"]
+    known = found["intervals"] or {}
     if found["final"] is not None:
-        words += f", {result['primary_metric']} {found['final']:.4f}"
+        words += f", {result['primary_metric']} {_with_interval(found['final'], known.get('final'))}"
     if found["delta"] is not None:
-        words += f" ({found['delta']:+.4f})"
+        words += f" ({_with_interval(found['delta'], known.get('delta'), '+')})"
     return words
+
+
+def _with_interval(value: float, ends: Sequence[float] | None, sign: str = "") -> str:
+    """ "0.5000 [0.4100, 0.5900]"; with two digits, and no more, where what it may be off by is not known."""
+    if ends is None:
+        return f"{value:{sign}.2f}, interval not known"
+    low, high = ends
+    return f"{value:{sign}.4f} [{low:{sign}.4f}, {high:{sign}.4f}]"

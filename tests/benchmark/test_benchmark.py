@@ -155,6 +155,12 @@ def test_runs_on_a_benchmark_can_be_compared_by_task(measured):
     assert comparison.rows[0].estimate.mean == pytest.approx(final, abs=1e-9)
 
 
+def test_the_interval_of_a_run_is_that_of_a_comparison(measured):
+    [row] = compare(find_runs([measured["run"]])).rows
+    low, high = measured["benchmark"]["intervals"]["final"]
+    assert (low, high) == pytest.approx((row.estimate.low, row.estimate.high))
+
+
 def test_a_page_that_two_languages_search_is_encoded_once(measured):
     assert sum(measured["encoded"]) == 2 * PAGES["num_eval_pages"]  # as many queries as pages
 

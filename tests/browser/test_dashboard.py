@@ -49,6 +49,7 @@ def test_the_comparison_is_first_and_its_tables_and_figures_are_seen(look, links
         assert [rankings.nth(n).locator("tbody tr").count() for n in range(rankings.count())] == [13, 1]
         head = [cell.upper() for cell in rankings.first.locator("th").all_inner_texts()]
         assert {*head[:5]} == {"#", "BS", "PX", "NEG", "NDCG@10"}
+        assert page.locator(".table-section", has_text="kg CO2").count() == 2
         assert fits(page, ".runs-table")
 
 

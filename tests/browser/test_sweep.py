@@ -1,7 +1,9 @@
-"""The whole story: a sweep, its comparison, and both of its views in a browser."""
+"""The whole story, in the words of README.md: a sweep, its comparison, and both of its views in a browser."""
 
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 import sys
 import uuid
@@ -15,23 +17,34 @@ from tests.browser.drawn import draws, fits, is_rendered, svgs_are_drawn
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
-SWEEP = ["-m", "+sweep=vdr_tiny_grid", "data.num_negatives=1,2,4", "sweep.at_once=2"]
 NUM_MEMBERS = 12
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """The project in Trackio, and the folder of the comparison."""
+    """The project in Trackio, and the folder of the comparison. What is swept is what README.md says; beside it, where
+    it goes and how many members run at once."""
     folder, project = tmp_path_factory.mktemp("swept"), f"test-{uuid.uuid4().hex[:8]}"
-    said = python("mmexp", *SWEEP, f"tracking.project={project}", f"output_root={folder}")
+    sweep, compare = readme_commands("Compare runs")[:2]
+    assert "+sweep=vdr_tiny_grid" in sweep
+    said = python(folder, *sweep, "sweep.at_once=2", f"tracking.project={project}")
     assert f"To see the comparison: python -m mmexp.dashboard --project {project}" in said
-    sweep = folder / "vdr_tiny" / "vdr_tiny_grid"
-    python("mmexp.compare", str(sweep))
-    return project, sweep / "comparison"
+    python(folder, *compare)
+    return project, folder / compare[-1] / "comparison"
 
 
-def python(*command: str) -> str:
-    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+def readme_commands(section: str) -> list[list[str]]:
+    """The commands of the first block of a section, word by word, as a shell takes them."""
+    text = (ROOT / "README.md").read_text().split(f"\n## {section}\n")[1]
+    block = text.split("```bash\n")[1].split("```")[0]
+    return [shlex.split(line, comments=True) for line in block.replace("\\\n", " ").splitlines()]
+
+
+def python(folder: Path, *command: str) -> str:
+    """Run what begins with `python`, in `folder`."""
+    assert command[0] == "python"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, *command[1:]], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 

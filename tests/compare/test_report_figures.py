@@ -14,6 +14,7 @@ from mmexp.compare.report.charts import SETTINGS, Chart, LeftOut
 from mmexp.compare.report.cost_chart import pareto_front, quality_over_cost
 from mmexp.compare.report.effects import effects, varied_together
 from mmexp.compare.report.effects_chart import main_effects
+from mmexp.compare.report.part_chart import quality_over_parts
 from mmexp.compare.report.tables import Interval
 from tests.compare.given import Given, comparison_of
 
@@ -101,6 +102,25 @@ def test_settings_that_do_not_say_what_they_took_are_counted_and_not_drawn(tmp_p
     assert len(chart.table.rows) == 4
 
 
+def test_little_energy_is_shown_in_wh_on_the_axis_and_in_the_table(tmp_path):
+    given = grid()
+    for n, of in enumerate(given):
+        of.kwh = 0.0002 * (n + 1)
+    comparison = comparison_of(tmp_path, given)
+    chart = quality_over_cost(comparison)
+    assert chart.table.columns[1] == "energy (Wh)"
+    assert chart.figure.axes[0].get_xlabel().startswith("energy (Wh)")
+    assert sorted(row[1] for row in chart.table.rows) == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert charts.energy_unit([0.001, None, 0.02]) == ("kWh", 1.0)
+    assert charts.energy_unit([0.0, 0.009]) == ("Wh", 1000.0)
+
+
+def test_a_panel_by_itself_is_as_wide_as_two():
+    (alone, one), (both, two) = (charts.panels(count, (3.6, 3.1), 2) for count in (1, 2))
+    assert (len(one), len(two)) == (1, 2)
+    assert alone.get_size_inches() == pytest.approx(both.get_size_inches())
+
+
 def test_main_effects_are_means_over_the_other_axes(tmp_path):
     comparison = comparison_of(tmp_path, grid())
     found = effects(comparison, [("x.a",), ("y.b",)])
@@ -159,3 +179,16 @@ def test_of_many_settings_the_best_and_the_reference_stand_out(tmp_path):
     assert [row.setting.parameters["x.a"] for row in rows] == [*range(12), 35]
     styled = [n for n, looks in charts.looks_of(rows, comparison).items() if looks is not None]
     assert styled == [0, 1, 2, 12]
+
+
+def test_every_setting_is_drawn_over_embedding_size_and_is_in_the_table(tmp_path):
+    count = 2 * charts.MOST_SETTINGS
+    given = [Given({"x.a": n}, [0.9 - 0.01 * n, 0.8, 0.7]) for n in range(count)]
+    chart = quality_over_parts(comparison_of(tmp_path, given, reference=f"x.a={count - 1}"))
+    assert [row[1] for row in chart.table.rows] == ["baseline", "final"] * count
+    assert all(isinstance(cell, Interval) for row in chart.table.rows for cell in row[2:])
+    in_color = [one for one in chart.figure.axes[0].containers if isinstance(one, ErrorbarContainer)]
+    grey = [line for line in chart.figure.axes[0].get_lines() if line.get_color() == charts.GREY]
+    assert (len(in_color), len(grey)) == (2 * 4, 2 * (count - 4))  # the best three and the reference; all others
+    heights, numbers = heights_of(chart.figure), numbers_of(chart.table)
+    assert all(np.isclose(numbers, height, atol=1e-12).any() for height in heights)

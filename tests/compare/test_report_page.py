@@ -24,6 +24,7 @@ from mmexp.compare.report.breakdowns import (
     breakdown_by_setting,
     breakdowns,
     most_common,
+    sorted_names,
 )
 from mmexp.compare.report.breakdowns_section import breakdowns_section
 from mmexp.compare.report.queries import disagreement, shared_failures, sides_of
@@ -235,6 +236,8 @@ def test_columns_that_say_nothing_have_no_breakdown(comparison):
 def test_numbers_are_grouped_in_quarters_and_rare_words_together():
     assert binned([1, 1, 2, 3, 5, 8, 9, 30]) == ["1", "1", "2 to 3", "2 to 3", "5 to 8", "5 to 8", "9 to 30", "9 to 30"]
     assert set(binned([4, None, 4])) == {"4", UNKNOWN}
+    bins = binned([-0.25, 0.5, 1.25, 3.0, 10.0, 1 / 3, 0.1, None])
+    assert sorted_names(list(dict.fromkeys(bins))) == ["-0.25", "0.1 to 0.3333", "0.5 to 1.25", "3 to 10", UNKNOWN]
     words = most_common([f"w{n}" for n in range(20) for _ in range(20 - n)] + [None])
     assert len(set(words)) == MOST_GROUPS
     assert words.count("(others: 10)") == 9 + 8 + 7 + 6 + 5 + 4 + 3 + 2 + 1 + 1

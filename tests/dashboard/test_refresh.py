@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import uuid
@@ -76,14 +77,34 @@ def test_runs_of_different_evaluation_data_are_in_tables_of_their_own(shown):
     assert seeds[0]["seeds"] == "2"
 
 
-def test_every_row_of_a_table_has_the_same_columns_of_rounded_words(shown):
-    for rows in (*rows_of(shown, "ranking"), *rows_of(shown, "not compared")):
+def test_every_row_of_a_table_has_the_same_columns_of_words(shown):
+    for rows in (*rows_of(shown, "ranking"), *rows_of(shown, "cost"), *rows_of(shown, "not compared")):
         assert len({tuple(row) for row in rows}) == 1
-        assert all(isinstance(cell, str) and len(cell) < 40 for row in rows for cell in row.values())
+        assert all(isinstance(cell, str) and len(cell) < 70 for row in rows for cell in row.values())
         assert not any(name.replace(".", "").isdigit() for name in rows[0])
-    [[first, *others]] = [rows for rows in rows_of(shown, "ranking") if len(rows) == 3]
-    assert (first["scale"], first["against #1"], first["hours"], first["kWh"]) == ("30", "reference", "0.5", "0.2")
-    assert all(row["against #1"].endswith(("no difference shown", "worse")) for row in others)
+
+
+def test_no_score_or_difference_is_shown_without_its_interval(shown):
+    number = r"[+-]?[01]\.\d{4}"
+    interval = rf"{number} \[{number}, {number}\]"
+    difference = rf"{interval}, p[=<]0\.\d{{3}}( d=-?\d\.\d\d)? (better|worse|no difference shown)"
+    for rows in rows_of(shown, "ranking"):
+        assert rows[0]["against #1"] == "reference"
+        for row in rows:
+            assert re.fullmatch(interval, row["NDCG@10"])
+            assert re.fullmatch(difference, row["gain over baseline"])
+        assert all(re.fullmatch(difference, row["against #1"]) for row in rows[1:])
+
+
+def test_beside_each_ranking_is_what_it_cost(shown):
+    for ranked, costs in zip(rows_of(shown, "ranking"), rows_of(shown, "cost"), strict=True):
+        assert [row["#"] for row in ranked] == [row["#"] for row in costs]
+    [[first, *_]] = [rows for rows in rows_of(shown, "cost") if len(rows) == 3]
+    assert float(first.pop("points/kWh")) > 0
+    assert first == {
+        **{"#": "1", "scale": "30", "hours": "0.5", "GPU-hours": "0.5", "pages/s": "32"},
+        **{"peak GB": "3.5", "kWh": "0.2", "kg CO2": "0.03"},
+    }
 
 
 def test_runs_without_a_result_are_listed_with_the_reason(shown):

@@ -1,6 +1,7 @@
 """What every source says of its queries, for breakdowns."""
 
 import json
+import math
 
 import pytest
 
@@ -17,12 +18,15 @@ def described(split):
     return split.described(lambda row: row.query)
 
 
-def test_short_texts_whole_numbers_and_truth_values_are_attributes_and_nothing_else_is():
+def test_short_texts_numbers_and_truth_values_are_attributes_and_nothing_else_is():
     records = [
         {"query": "a", "language": "en", "year": 2020, "is_scan": True, "words": "x" * (MAX_LENGTH + 1), "score": 0.5},
-        {"query": "b", "language": None, "year": "unknown", "is_scan": False, "tags": ["x"]},
+        {"query": "b", "language": None, "year": "unknown", "is_scan": False, "tags": ["x"], "score": 1},
+        {"query": "c", "year": 2021, "is_scan": None, "score": math.nan},
     ]
-    expected = {"language": ["en", None], "year": ["2020", "unknown"], "is_scan": [True, False]}
+    expected = {"language": ["en", None, None], "year": ["2020", "unknown", "2021"], "is_scan": [True, False, None]}
+    expected["score"] = [0.5, 1.0, None]
+    assert type(attributes_of(records, besides={"query"})["score"][1]) is float  # one type in a column
     assert attributes_of(records, besides={"query"}) == expected
 
 

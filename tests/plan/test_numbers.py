@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hydra import compose, initialize_config_dir
 
+from mmexp.__main__ import CONF
+from mmexp.experiment import register, to_experiment
+from mmexp.mine.settings import MiningExperiment
 from mmexp.plan.communication import sent_bytes
-from mmexp.plan.cost import Work, stated_seconds
+from mmexp.plan.cost import Work, grams_per_kwh, stated_seconds
 from mmexp.plan.memory import BUCKET, MAX_LIVE, Weights, held
 from mmexp.plan.schedule import times
 from mmexp.plan.settings import Plan
@@ -101,6 +105,23 @@ def test_what_is_sent_is_that_of_the_page_on_paper():
 )
 def test_what_is_due_every_so_often_is_due_at_the_end_too(strategy, steps, every, per_epoch, expected):
     assert times(strategy, steps, every, per_epoch) == expected
+
+
+def test_a_plan_needs_no_grid_for_its_co2_is_then_unknown_and_a_training_needs_one(tmp_path):
+    measures = ["tracking.codecarbon=true", "tracking.grid=null"]
+    tracking = experiment_of(tmp_path, "task=plan", *measures).tracking
+    assert grams_per_kwh(tracking) is None
+    for overrides in (measures, ["task=plan", "tracking.codecarbon=true", "tracking.grid=Spain"]):
+        with pytest.raises(ConfigError, match=r"tracking\.grid"):
+            experiment_of(tmp_path, *overrides)
+
+
+def test_mining_is_not_planned():
+    register(MiningExperiment)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("mine", overrides=["+experiment=vdr_tiny", "task=plan"])
+    with pytest.raises(ConfigError, match="task=plan plans a training, and mining trains nothing"):
+        to_experiment(config)
 
 
 def test_time_is_rows_over_rows_per_second_or_operations_over_those_of_all_processes():

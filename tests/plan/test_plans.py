@@ -6,10 +6,13 @@ import json
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from mmexp.__main__ import main
+from mmexp.models.facts import ModelFacts
+from mmexp.plan.cost import Measured
 from mmexp.plan.planning import plan, planned
 from mmexp.schema import ConfigError
 from tests.plan.checkpoint_of_2b import write_config_of_2b, write_random_weights
@@ -85,14 +88,22 @@ def test_time_is_as_measured_by_the_run_that_it_is_like(trained, plan_of_it):
     assert {"cost.kwh", "cost.co2_kg"} <= set(plan_of_it["unknown"])  # the run measured no energy
 
 
-def test_a_run_of_another_model_is_no_measure(trained, tmp_path):
-    other = [*RUN, "model.hidden_size=48", "task=plan", f"plan.like={trained[0]}"]
-    with pytest.raises(ConfigError, match="has trained a model of"):
-        planned(experiment_of(tmp_path, *other))
+def test_a_run_of_another_model_is_no_measure(trained):
+    run_dir, result = trained
+    with pytest.raises(ConfigError, match=r"has trained a model of .* and this one has 5:"):
+        Measured(run_dir, ModelFacts(**{**result["model"], "parameters": 5}))
 
 
 def test_a_sweep_is_summed_and_leaves_nothing_of_its_members(tmp_path, monkeypatch, capsys):
-    asked = [*RUN, "task=plan", "plan.samples_per_second=4", "plan.watts=100", "tracking.grid=500"]
+    asked = [
+        *RUN,
+        "task=plan",
+        "loss=mnrl",
+        "dims=none",
+        "plan.samples_per_second=4",
+        "plan.watts=100",
+        "tracking.grid=500",
+    ]
     monkeypatch.setattr(sys, "argv", ["mmexp"])
     main(["-m", *asked, "data.num_negatives=0,1", f"output_root={tmp_path}"])
     folder = tmp_path / "vdr_tiny" / "sweep"
@@ -110,6 +121,21 @@ def test_a_sweep_is_summed_and_leaves_nothing_of_its_members(tmp_path, monkeypat
     assert "sum" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("tasks", "optimises", "words"),
+    [(("plan", "train"), False, "Give task=plan alone"), (("plan",), True, r"Use hydra/sweeper=basic")],
+)
+def test_plans_are_not_swept_with_trainings_nor_chosen_by_what_they_came_to(tasks, optimises, words, tmp_path):
+    from hydra_plugins.mmexp_launcher import MembersLauncher
+
+    launcher = MembersLauncher()
+    launcher._folder, launcher._path, launcher._optimises = None, tmp_path, optimises
+    launcher._compose = lambda overrides: SimpleNamespace(experiment=SimpleNamespace(task=overrides[0]))
+    with pytest.raises(ConfigError, match=words):
+        launcher.launch([[task] for task in tasks], 0)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture(scope="module")
 def config_alone(tmp_path_factory) -> Path:
     """A checkpoint of which there are no weights: one layer of the 2B's, and three of its tower."""
@@ -120,7 +146,7 @@ def config_alone(tmp_path_factory) -> Path:
 def plans_of_config(config_alone, tmp_path_factory) -> dict[str, dict]:
     """Of the flagship with that checkpoint, alone and in 8 processes, without its data."""
     flagship = ["+experiment=vdr_2b", "task=plan", f"model.checkpoint={config_alone}", "tracking=none"]
-    flagship += ["plan.num_rows=1000", "trainer.per_device_train_batch_size=4", "loss.mini_batch_num_tokens=1024"]
+    flagship += ["plan.num_rows=1000", "trainer.per_device_train_batch_size=4", "loss.mini_batch_num_tokens=8192"]
     ranks = ["launch=accelerate", "launch/accelerate=zero2", "launch.num_processes=8"]
     root = tmp_path_factory.mktemp("flagship")
     return {
@@ -139,6 +165,7 @@ def test_a_config_without_weights_is_planned_on_a_gpu_that_is_not_there(plans_of
     assert found["memory"]["weights"] == pytest.approx(2 * found["model"]["parameters"], rel=1e-3)
     assert found["memory"]["optimizer"] == pytest.approx(4 * found["model"]["parameters"], rel=1e-3)
     assert found["data"]["tokens_per_document"] > 300
+    assert any(words.startswith("batches are full") for words in found["assumptions"])
     assert {"data.num_queries", "cost.train_seconds", "cost.evaluation_seconds"} <= set(found["unknown"])
 
 

@@ -19,6 +19,7 @@ from mmexp.launchers.slurm import Slurm
 from mmexp.schema import ConfigError
 from mmexp.slurm.jobs import Job
 from mmexp.sweep.folder import INDEX, Asked, SweepFolder
+from mmexp.sweep.status import outcome
 from tests.compare.run_folders import write_scores
 from tests.test_run import experiment_of
 
@@ -134,6 +135,17 @@ def test_failed_and_interrupted_members_are_run_again_and_finished_ones_are_not(
     folder.close()
     assert runs.started[1:] == [["seed=2", "seed=3"]]
     assert {row["status"] for row in index(tmp_path).values()} == {"finished"}
+
+
+def test_what_a_member_has_come_to_is_said_with_intervals_also_in_sweep_json(runs, asked, call, tmp_path):
+    intervals = {"baseline": [0.1, 0.3], "final": [0.41, 0.59], "delta": [0.2, 0.4]}
+    runs.results = {"seed=1": {**FINISHED, "intervals": intervals}}
+    call(asked(1))
+    assert index(tmp_path)["1"]["intervals"] == intervals
+    words = outcome(runs.results["seed=1"])
+    assert words == "finished, ndcg@10 0.5000 [0.4100, 0.5900] (+0.3000 [+0.2000, +0.4000])"
+    # Of a run from before they were kept.
+    assert outcome(FINISHED) == "finished, ndcg@10 0.50, interval not known (+0.30, interval not known)"
 
 
 def test_a_member_goes_on_where_it_is_asked_to_and_as_it_began(runs, asked, call, tmp_path):

@@ -1,11 +1,14 @@
 """The comparison as a page to look at, with figures.
 
-charts.py       what figures share; cost_chart, effects_chart, part_chart, learning_chart: one kind each
-effects.py      what each swept axis does
-queries.py      where two settings differ, and where all fail; answers.py: what runs answered
-breakdown.py    results by what the data says of its queries
-thumbnails.py   small pictures of pages
-page.py         the page, from its sections
+charts.py             what figures share; cost_chart, effects_chart, part_chart, learning_chart: one kind each
+effects.py            what each swept axis does
+part_scores.py        the scores of a run at every size
+queries.py            where two settings differ, and where all fail; answers.py: what runs answered
+breakdowns.py         results by what the data says of its queries
+thumbnails.py         small pictures of pages
+tables.py naming.py   numbers as figures and page show them, and what settings are called there
+page.py page.css      the page, from its sections: results_, figures_, queries_ and breakdowns_section
+markup.py             HTML; html_table.py and interval_bar.py make it of tables and intervals
 """
 
 from __future__ import annotations

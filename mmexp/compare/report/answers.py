@@ -62,7 +62,8 @@ def texts(run: Run, part: str | None, query_ids: Sequence[str]) -> list[str | No
 def attributes(run: Run, part: str | None, query_ids: Sequence[str]) -> dict[str, list[Any]]:
     """What the data says of the queries: {name: values}."""
     table = read(run, "final", part, [])
-    columns = {name.removeprefix(PREFIX): table[name].to_pylist() for name in table.column_names if PREFIX in name}
+    names = [name for name in table.column_names if name.startswith(PREFIX)]
+    columns = {name.removeprefix(PREFIX): table[name].to_pylist() for name in names}
     place = {query: n for n, query in enumerate(table["query_id"].to_pylist())}
     return {name: [values[place[query]] for query in query_ids] for name, values in columns.items()}
 

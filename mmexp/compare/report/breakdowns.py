@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -83,7 +84,7 @@ class Columns(dict[str, list[Any]]):
                 f"{did_you_mean(column, self)}"
             )
         values = self[column]
-        is_number = all(isinstance(value, int) and not isinstance(value, bool) for value in values if value is not None)
+        is_number = all(type(value) in (int, float) for value in values if value is not None)
         names = binned(values) if is_number and len(set(values)) > NUM_BINS else most_common(values)
         return {name: np.flatnonzero([other == name for other in names]) for name in dict.fromkeys(sorted_names(names))}
 
@@ -138,24 +139,26 @@ def breakdown_by_setting(comparison: Comparison, column: str) -> Table:
     return Table([f"{comparison.metric} by {column} (queries)", *heads], rows)
 
 
-def binned(values: Sequence[int | None]) -> list[str]:
-    """The quarter that each number is in, as "3 to 5"."""
+def binned(values: Sequence[float | None]) -> list[str]:
+    """The quarter that each number is in, as "3 to 5"; numbers that are not whole with about four digits that count."""
     known = sorted(value for value in values if value is not None)
     edges = sorted({known[min(len(known) - 1, len(known) * n // NUM_BINS)] for n in range(NUM_BINS)})
     edges[0] = known[0]
 
-    def name(value: int | None) -> str:
+    def name(value: float | None) -> str:
         if value is None:
             return UNKNOWN
         n = int(np.searchsorted(edges, value, side="right")) - 1
         inside = [other for other in known if edges[n] <= other and (n + 1 == len(edges) or other < edges[n + 1])]
-        return str(inside[0]) if inside[0] == inside[-1] else f"{inside[0]} to {inside[-1]}"
+        first, last = (str(end) if isinstance(end, int) else f"{end:.4g}" for end in (inside[0], inside[-1]))
+        return first if first == last else f"{first} to {last}"
 
     names = {value: name(value) for value in set(values)}
     return [names[value] for value in values]
 
 
 UNKNOWN = "(not said)"
+NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]\d+)?")
 
 
 def most_common(values: Sequence[Any]) -> list[str]:
@@ -174,6 +177,6 @@ def sorted_names(names: Sequence[str]) -> list[str]:
 
     def key(name: str) -> tuple[bool, float, str]:
         first = name.split(" ")[0]
-        return name.startswith("("), float(first) if first.lstrip("-").isdigit() else 0.0, name
+        return name.startswith("("), float(first) if NUMBER.fullmatch(first) else 0.0, name
 
     return sorted(names, key=key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,6 +31,9 @@ MOST_SETTINGS = 12
 """Figures with a line for every setting show the best ones, where there are more."""
 LONG_NAME = 40
 """Characters of a name in a legend, two of which have room side by side."""
+
+SMALL_KWH = 0.01
+"""Below, ticks in kWh are so long that they overlap."""
 
 KINDS = ("png", "svg")
 NAMES = (
@@ -97,11 +100,13 @@ def style(position: int) -> Style:
 
 
 def panels(count: int, size: tuple[float, float], columns: int) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` panels of `size` inches that share their vertical axis, at most `columns` side by side."""
-    columns = min(count, columns)
+    """A figure with `count` panels of `size` inches that share their vertical axis, at most `columns` side by side.
+
+    It is as wide as for `columns`, and a panel by itself too: what shows figures at one width would enlarge its words.
+    """
     rows = -(-count // columns)
     figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    grid = figure.subplots(rows, min(count, columns), sharey=True, squeeze=False)
     for unused in grid.flat[count:]:
         unused.remove()
     for axes in grid.flat[:count]:
@@ -138,6 +143,12 @@ def spread_of_settings(comparison: Comparison, rows: Sequence[Row]) -> str:
     """A sentence on what is left out of a figure with a line for every setting."""
     left_out = len(comparison.rows) - len(rows)
     return f" Of {len(comparison.rows)} settings, the best {MOST_SETTINGS} and the reference." if left_out else ""
+
+
+def energy_unit(kwhs: Iterable[float | None]) -> tuple[str, float]:
+    """The unit that energies are shown in, and what a kWh is of it: kWh, or Wh where all are small."""
+    largest = max((kwh for kwh in kwhs if kwh is not None), default=1.0)
+    return ("kWh", 1.0) if largest >= SMALL_KWH else ("Wh", 1000.0)
 
 
 def logarithmic(axes: Axes) -> None:

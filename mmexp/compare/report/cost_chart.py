@@ -6,7 +6,17 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmexp.compare.report.charts import GREY, Chart, LeftOut, error_bars, legend_below, logarithmic, panels, style
+from mmexp.compare.report.charts import (
+    GREY,
+    Chart,
+    LeftOut,
+    energy_unit,
+    error_bars,
+    legend_below,
+    logarithmic,
+    panels,
+    style,
+)
 from mmexp.compare.report.naming import ranked_name, setting_name
 from mmexp.compare.report.tables import Cell, Interval, Table
 
@@ -22,22 +32,18 @@ MOST_INTERVALS = 30
 WIDE = 20
 """Costs that are farther apart than this many times are on a logarithmic axis."""
 
-COSTS: dict[str, Callable[[Cost], float | None]] = {
-    "energy (kWh)": lambda cost: cost.kwh,
-    "time (hours)": lambda cost: cost.hours,
-}
-
 
 def quality_over_cost(comparison: Comparison) -> Chart | LeftOut:
     """The metric of every setting over what it took, with the Pareto front."""
     title = f"{comparison.metric.upper()} against cost"
     if len(comparison.rows) == 1:
         return LeftOut(title, "there is one setting, so no choice to be made.")
-    known = {name: sum(of(row.cost) is not None for row in comparison.rows) for name, of in COSTS.items()}
+    costs = _costs(comparison)
+    known = {name: sum(of(row.cost) is not None for row in comparison.rows) for name, of in costs.items()}
     label = max(known, key=lambda name: known[name])
     if known[label] == 0:
         return LeftOut(title, "no run says what it took.")
-    ranked = [(rank, row, COSTS[label](row.cost)) for rank, row in enumerate(comparison.rows, 1)]
+    ranked = [(rank, row, costs[label](row.cost)) for rank, row in enumerate(comparison.rows, 1)]
     points = [(rank, row, cost) for rank, row, cost in ranked if cost is not None]
     front = pareto_front([cost for *_, cost in points], [row.estimate.mean for _, row, _ in points])
     table = Table(
@@ -54,10 +60,19 @@ def quality_over_cost(comparison: Comparison) -> Chart | LeftOut:
     legend_below(figure, axes)
     missing = len(ranked) - len(points)
     reading = (
-        "Numbers are ranks; bars are 95% intervals. Nothing that costs less beats what is on the Pareto front."
-        + (f" {missing} settings do not say what they took, and are not drawn." if missing else "")
+        "Numbers are ranks; bars are 95% intervals. Nothing that costs less beats by its mean what is on the Pareto "
+        "front." + (f" {missing} settings do not say what they took, and are not drawn." if missing else "")
     )
     return Chart("quality_over_cost", title, reading, table, figure)
+
+
+def _costs(comparison: Comparison) -> dict[str, Callable[[Cost], float | None]]:
+    """What a setting may be said to cost, the better measure first."""
+    unit, per_kwh = energy_unit(row.cost.kwh for row in comparison.rows)
+    return {
+        f"energy ({unit})": lambda cost: None if cost.kwh is None else cost.kwh * per_kwh,
+        "time (hours)": lambda cost: cost.hours,
+    }
 
 
 def pareto_front(costs: Sequence[float], qualities: Sequence[float]) -> list[int]:

@@ -10,6 +10,7 @@ from mmexp.compare.report.charts import (
     Chart,
     LeftOut,
     best_and_reference,
+    energy_unit,
     legend_below,
     looks_of,
     panels,
@@ -26,13 +27,12 @@ if TYPE_CHECKING:
     from mmexp.compare.comparison import Comparison, Row
 
 SAMPLES, ENERGY = "x/samples_seen", "x/energy_kwh"
-LABELS = {SAMPLES: "training samples seen", ENERGY: "energy used (kWh)"}
 History = list[dict[str, Any]]
 Histories = dict[Run, History]
 """The rows of metrics.jsonl of the runs whose file can be read."""
 
 Point = tuple[float, float | None, float]
-"""Samples seen, kWh, the metric."""
+"""Samples seen, energy used, the metric."""
 
 
 def learning_curves(comparison: Comparison) -> Chart | LeftOut:
@@ -45,16 +45,17 @@ def learning_curves(comparison: Comparison) -> Chart | LeftOut:
     curves = {n: points for n, points in curves.items() if len(points) > 1}
     if not curves:
         return LeftOut(title, f"no run was evaluated in training.{broken}")
+    unit, per_kwh = energy_unit(kwh for points in curves.values() for _, kwh, _ in points)
+    labels = {SAMPLES: "training samples seen", ENERGY: f"energy used ({unit})"}
+    curves = {n: [_in_unit(point, per_kwh) for point in points] for n, points in curves.items()}
     cells: list[list[Cell]] = [
-        [ranked_name(rows[n], comparison), samples, kwh, value]
-        for n, points in curves.items()
-        for samples, kwh, value in points
+        [ranked_name(rows[n], comparison), *point] for n, points in curves.items() for point in points
     ]
-    has_energy = any(kwh is not None for points in curves.values() for _, kwh, _ in points)
+    has_energy = any(used is not None for points in curves.values() for _, used, _ in points)
     figure, grid = panels(1 + has_energy, (3.7, 3.6), 2)
-    for axes, key in zip(grid, LABELS, strict=False):
+    for axes, key in zip(grid, labels, strict=False):
         _draw(axes, curves, key, rows, comparison)
-        axes.set_xlabel(LABELS[key])
+        axes.set_xlabel(labels[key])
     grid[0].set_ylabel(metric)
     legend_below(figure, grid[0])
     reading = (
@@ -63,7 +64,7 @@ def learning_curves(comparison: Comparison) -> Chart | LeftOut:
         + spread_of_settings(comparison, rows)
         + broken
     )
-    table = Table(["setting", LABELS[SAMPLES], LABELS[ENERGY], metric], cells)
+    table = Table(["setting", *labels.values(), metric], cells)
     return Chart("learning_curves", title, reading, table, figure)
 
 
@@ -80,10 +81,16 @@ def read_histories(rows: Sequence[Row]) -> tuple[Histories, str]:
 
 
 def learning_curve(row: Row, metric: str, histories: Histories) -> list[Point]:
-    """The evaluations of a setting in training, in their order: means over its seeds, at what all of them have seen."""
+    """The evaluations of a setting in training, in their order: means over its seeds, at what all of them have seen.
+    Energy is in kWh."""
     curves = [_evaluations(histories[run], f"eval/{metric}") for run in row.setting.runs if run in histories]
     common = sorted(set.intersection(*map(set, curves))) if curves else []
     return [_mean_point(samples, [curve[samples] for curve in curves]) for samples in common]
+
+
+def _in_unit(point: Point, per_kwh: float) -> Point:
+    samples, kwh, value = point
+    return samples, None if kwh is None else kwh * per_kwh, value
 
 
 def _mean_point(samples: float, of_seeds: list[tuple[float | None, float]]) -> Point:
@@ -101,7 +108,7 @@ def _evaluations(history: History, name: str) -> dict[float, tuple[float | None,
 def _draw(axes: Axes, curves: dict[int, list[Point]], key: str, rows: list[Row], comparison: Comparison) -> None:
     looks = looks_of(rows, comparison)
     for n, points in curves.items():
-        drawn = [(samples if key == SAMPLES else kwh, value) for samples, kwh, value in points]
+        drawn = [(samples if key == SAMPLES else used, value) for samples, used, value in points]
         known = [(x, value) for x, value in drawn if x is not None]
         places, values = [x for x, _ in known], [value for _, value in known]
         style = looks[n]

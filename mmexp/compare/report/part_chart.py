@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING
 
 from mmexp.compare.report.charts import (
     GREY,
+    MOST_STYLES,
     Chart,
     LeftOut,
-    best_and_reference,
     error_bars,
     legend_below,
     looks_of,
     panels,
-    spread_of_settings,
 )
 from mmexp.compare.report.naming import ranked_name
 from mmexp.compare.report.part_scores import samples_by_size
-from mmexp.compare.report.tables import Cell, Interval, Table
+from mmexp.compare.report.tables import Interval, Table
 from mmexp.compare.statistics import estimates
 
 if TYPE_CHECKING:
@@ -27,13 +26,17 @@ if TYPE_CHECKING:
 
 PARTS = {"dim": "embedding size (dimensions)", "top_k": "documents reranked"}
 STAGES = ("baseline", "final")
+BLOCK = 16
+"""Curves whose scores are in memory at a time."""
+
+OTHERS_ARE_GREY = " Grey are the other settings, dotted before training; the table has them all."
 Curve = dict[int, Interval]
 """{embedding size or number of documents: metric}."""
 
 
 def quality_over_parts(comparison: Comparison) -> Chart | LeftOut:
     """The metric of every setting over the sizes that it was evaluated at."""
-    rows = best_and_reference(comparison)
+    rows = comparison.rows
     kinds = {run.part for row in comparison.rows for run in row.setting.runs}
     kind = kinds.pop() if len(kinds) == 1 else ""
     title = f"{comparison.metric.upper()} over {PARTS.get(kind, PARTS['dim'])}"
@@ -43,9 +46,10 @@ def quality_over_parts(comparison: Comparison) -> Chart | LeftOut:
     sizes = sorted({size for curve in curves.values() for size in curve})
     if len(sizes) < 2:
         return LeftOut(title, "all is measured at one size.")
+    names = [ranked_name(row, comparison) for row in rows]
     table = Table(
         ["setting", "stage", *(f"{size:,}" for size in sizes)],
-        [[ranked_name(rows[n], comparison), stage, *_cells(curve, sizes)] for (n, stage), curve in curves.items()],
+        [[names[n], stage, *map(curve.get, sizes)] for (n, stage), curve in curves.items()],
     )
     figure, [axes] = panels(1, (7.5, 4.5), 1)
     _draw(axes, curves, rows, comparison)
@@ -57,24 +61,29 @@ def quality_over_parts(comparison: Comparison) -> Chart | LeftOut:
     legend_below(figure, axes)
     reading = (
         "Filled markers are after training, hollow ones and thin lines before; bars are 95% intervals, and lines are "
-        "moved sideways a little so that they can be told apart." + spread_of_settings(comparison, rows)
+        "moved sideways a little so that they can be told apart."
+        + (
+            " Grey are the other settings, dotted before training; the table has them all."
+            if len(rows) > MOST_STYLES
+            else ""
+        )
     )
     return Chart(f"quality_over_{kind}", title, reading, table, figure)
 
 
 def curves_of(comparison: Comparison, rows: list[Row]) -> dict[tuple[int, str], Curve]:
     """{(position in `rows`, stage): curve}, of what was measured query by query."""
-    samples = {
-        (n, stage): samples_by_size(comparison, row.setting, stage) for n, row in enumerate(rows) for stage in STAGES
-    }
-    found = iter(estimates([sample for of_sizes in samples.values() for sample in of_sizes.values()]))
-    return {
-        place: {size: Interval.of(next(found)) for size in of_sizes} for place, of_sizes in samples.items() if of_sizes
-    }
-
-
-def _cells(curve: Curve, sizes: list[int]) -> list[Cell]:
-    return [curve.get(size) for size in sizes]
+    places = [(n, stage) for n in range(len(rows)) for stage in STAGES]
+    curves: dict[tuple[int, str], Curve] = {}
+    for block in (places[n : n + BLOCK] for n in range(0, len(places), BLOCK)):
+        samples = {(n, stage): samples_by_size(comparison, rows[n].setting, stage) for n, stage in block}
+        found = iter(estimates([sample for of_sizes in samples.values() for sample in of_sizes.values()]))
+        curves |= {
+            place: {size: Interval.of(next(found)) for size in of_sizes}
+            for place, of_sizes in samples.items()
+            if of_sizes
+        }
+    return curves
 
 
 def _draw(axes: Axes, curves: dict[tuple[int, str], Curve], rows: list[Row], comparison: Comparison) -> None:
@@ -82,12 +91,12 @@ def _draw(axes: Axes, curves: dict[tuple[int, str], Curve], rows: list[Row], com
     drawn = [n for n, style in looks.items() if style is not None]
     for (n, stage), curve in curves.items():
         sizes, values = sorted(curve), [curve[size] for size in sorted(curve)]
-        style = looks[n]
+        style, is_final = looks[n], stage == "final"
         if style is None:
-            axes.plot(sizes, [value.mean for value in values], color=GREY, linewidth=0.7, alpha=0.6, zorder=1)
+            means = [value.mean for value in values]
+            axes.plot(sizes, means, color=GREY, linewidth=0.7, linestyle="-" if is_final else ":", alpha=0.6, zorder=1)
             continue
         shift = 2 ** (0.04 * (drawn.index(n) - (len(drawn) - 1) / 2))
-        is_final = stage == "final"
         error_bars(
             axes,
             [size * shift for size in sizes],
