@@ -22,8 +22,11 @@ def measured_peak(experiment: Experiment, folder: Path) -> tuple[int, int]:
     inputs: list[int] = []
     loss.register_forward_pre_hook(lambda _, given: inputs.append(bytes_of(given[0])))
     weights = bytes_of([dict(enumerate([*loss.parameters(), *loss.buffers()]))])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # kernels hold scratch for every thread, which a plan leaves out, and says so
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
         trainer.train()
+    torch.set_num_threads(threads)
     # Inputs come from a worker process, in shared memory, some batches ahead.
     of_inputs = max(inputs) * trainer.args.gradient_accumulation_steps
     return weights + of_inputs + allocated(profiler), of_inputs
