@@ -18,6 +18,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "energy_source": (dict, NONE),
     "baseline": (dict, NONE),
     "final": (dict, NONE),
+    "intervals": (dict, NONE),
     "num_gpus": (*NUMBER, NONE),
     "num_documents": (int, NONE),
     "peak_memory_bytes": (*NUMBER, NONE),
