@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from mmexp.run_files import read_rows, write_whole
 from mmexp.schema import SCHEMAS, ConfigError, register_components
+from mmexp.unreadable import as_mapping, reading
 from mmexp.user_modules import import_modules_of, imported_folders
 
 if TYPE_CHECKING:
@@ -48,9 +49,10 @@ def freeze(experiment: Experiment, run_dir: Path, overrides: list[str]) -> Compo
     """Write the composition of a run that begins.
 
     Raises `ConfigError` where the folder holds a run already, or cannot be written to, and for overrides that would be
-    ignored.
+    ignored, or name a benchmark that there is not.
     """
     experiment.refuse_ignored(overrides)
+    experiment.refuse_unknown_tasks()
     if read_rows(run_dir / "metrics.jsonl"):
         raise ConfigError(f"{run_dir} holds a run already. Continue it with: python -m mmexp.resume {run_dir}")
     composition = Composition(experiment, run_dir.resolve(), overrides, Path.cwd())
@@ -87,7 +89,7 @@ def thaw(run_dir: Path, digest: str | None = None) -> Composition:
             f"{run_dir} is no run folder: it has no {TYPES}. Give one such as multirun/A/B; where several nodes run "
             "it, output_root must be on a file system that they share."
         )
-    types = OmegaConf.load(run_dir / TYPES)
+    types = _load(run_dir / TYPES, "config_folders", "schemas", "overrides", "working_directory", "halvings")
     register_components()
     import_modules_of([Path(folder) for folder in types.config_folders])
     composition = Composition(
@@ -113,8 +115,19 @@ def _typed(run_dir: Path, schemas: Any) -> Experiment:
         if name not in SCHEMAS:
             raise ConfigError(f"{run_dir / TYPES} names {name}, which no module has. Was a module of its own moved?")
         OmegaConf.update(node, path, OmegaConf.structured(SCHEMAS[name]), merge=False)
-    merged = OmegaConf.merge(node, OmegaConf.load(run_dir / VALUES))
+    merged = OmegaConf.merge(node, _load(run_dir / VALUES))
     return to_experiment(merged)  # type: ignore[arg-type]
+
+
+def _load(file: Path, *keys: str) -> DictConfig:
+    """A YAML file that has these keys. Raises `UnreadableFile`."""
+    with reading(file):
+        loaded = OmegaConf.load(file)
+        as_mapping(OmegaConf.to_container(loaded))
+        assert isinstance(loaded, DictConfig)
+        if missing := [key for key in keys if key not in loaded]:
+            raise ValueError(f"it has no {missing[0]}")
+    return loaded
 
 
 def schemas_of(config: Any, path: str = "") -> Iterator[tuple[str, str]]:

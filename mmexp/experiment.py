@@ -230,6 +230,13 @@ class Experiment:
                 "out, or choose a part of that with benchmark.tasks, benchmark.languages or benchmark.splits."
             )
 
+    def refuse_unknown_tasks(self) -> None:
+        """Raise `ConfigError` for a benchmark, or a part of one, that mteb does not know. Imports mteb, for one."""
+        if self.benchmark is not None:
+            from mmexp.benchmark.tasks import find_tasks
+
+            find_tasks(self.benchmark, Path(self.output_root) / ".cache")
+
     def start(self, run_dir: Path, overrides: list[str]) -> float:
         """Run the experiment in `run_dir`, where its launcher says; return the primary metric.
 

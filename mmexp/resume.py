@@ -22,6 +22,7 @@ from mmexp.composition_errors import explain
 from mmexp.experiment import Experiment, register, to_experiment
 from mmexp.out_of_memory import with_half_the_mini_batch
 from mmexp.outcome import RunFailed
+from mmexp.parser import Parser
 from mmexp.rank import log_into
 from mmexp.schema import ConfigError
 from mmexp.slurm.jobs import refuse_while_queued
@@ -31,9 +32,8 @@ from mmexp.user_modules import imported_folders
 
 
 def resume() -> None:
-    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
-        sys.exit(__doc__)
-    folder, overrides = Path(sys.argv[1]), sys.argv[2:]
+    asked = parser().parse_args()
+    folder, overrides = asked.run_dir, asked.where
     try:
         if (folder / INDEX).exists():
             resume_sweep(SweepFolder.open(folder), overrides)
@@ -43,6 +43,14 @@ def resume() -> None:
         complain(str(error))
     except RunFailed as failed:
         failed.end_with_its_words()
+
+
+def parser() -> Parser:
+    """The command line."""
+    made = Parser("mmexp.resume", __doc__)
+    made.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a run or of a sweep")
+    made.add_argument("where", nargs="*", default=[], metavar="launch...=...", help="where it goes on")
+    return made
 
 
 def resume_sweep(sweep: SweepFolder, overrides: list[str]) -> None:

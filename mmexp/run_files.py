@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mmexp.unreadable import as_mapping, reading
+
 
 def write_whole(file: Path, text: str) -> None:
     """Write a file so that it is never seen half-written, also after a power cut."""
@@ -67,11 +69,24 @@ def finite(value: Any) -> Any:
 
 
 def read_rows(file: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl. A last line that was cut off while it was written is left out."""
+    """The rows of a metrics.jsonl. A last line that was cut off while it was written is left out.
+
+    Raises `UnreadableFile` for any other line that is no row.
+    """
     if not file.exists():
         return []
-    lines = file.read_bytes().split(b"\n")[:-1]
-    return [json.loads(line) for line in lines]
+    with reading(file):
+        lines = file.read_bytes().split(b"\n")[:-1]
+        return [_row(line, number) for number, line in enumerate(lines, 1)]
+
+
+def _row(line: bytes, number: int) -> dict[str, Any]:
+    try:
+        row = as_mapping(json.loads(line))
+        as_mapping(row["metrics"])
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"line {number} is no row of metrics") from error
+    return row
 
 
 class MetricsFile:

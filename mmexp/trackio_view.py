@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from unittest.mock import patch
 
 from mmexp.dashboard.identity import read_identity
 from mmexp.run_files import read_rows
+from mmexp.unreadable import UnreadableFile
 
 if TYPE_CHECKING:
     from mmexp.tracking import Tracking
@@ -126,8 +126,19 @@ def rebuild(run_dir: Path) -> None:
     TrackioView(read_identity(run_dir), read_rows(run_dir / "metrics.jsonl")).finish()
 
 
+def main() -> None:
+    """Rebuild the runs of the folders. Exit code 2 and one line where one of them cannot be read."""
+    from mmexp.__main__ import complain
+    from mmexp.parser import Parser
+
+    parser = Parser("mmexp.trackio_view", __doc__)
+    parser.add_argument("run_dirs", nargs="+", type=Path, metavar="RUN_DIR", help="folder of a run")
+    try:
+        for run_dir in parser.parse_args().run_dirs:
+            rebuild(run_dir)
+    except UnreadableFile as error:
+        complain(str(error))
+
+
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    for folder in sys.argv[1:]:
-        rebuild(Path(folder))
+    main()

@@ -20,12 +20,13 @@ from mmexp.quantize.__main__ import main
 from mmexp.quantize.encoding import encoder_of, loaded
 from mmexp.quantize.indexes import Bfloat16Index, BinaryIndex, Float32Index, Int8Index
 from mmexp.quantize.non_inferiority import lower_limit
-from mmexp.quantize.recommendation import recommended
+from mmexp.quantize.recommendation import recommended, surest
 from mmexp.quantize.report import Quantization
 from mmexp.quantize.search import Search, prepared
 from mmexp.quantize.settings import Measured, Setting, compared
 from mmexp.quantize.table import words
 from mmexp.schema import ConfigError
+from tests.compare.run_folders import write_sweep
 from tests.test_run import BARE, QUICK, SMALL, experiment_of, run_in
 
 NUM_DOCUMENTS, NUM_QUERIES = 60, 7
@@ -159,9 +160,23 @@ OF_FEW = [row(100, [0.0] * 40), row(60, [0.0] * 40), row(50, [0.0] * 39 + [0.1])
         ([FULL, A_LITTLE_WORSE, row(20, [0.0, 0.001] * 1000, rescored=True)], 0.01, None),  # of equals, the higher mean
     ],
 )
-def test_the_smallest_that_is_shown_to_be_no_worse_is_recommended(measured, margin, expected):
-    found = recommended(compared(measured), margin).measured
+def test_the_surest_is_the_smallest_that_is_shown_to_be_no_worse(measured, margin, expected):
+    found = surest(compared(measured), margin).measured
     assert found is (measured[-1] if expected is None else expected)
+
+
+@pytest.mark.parametrize(
+    ("measured", "margin", "expected"),
+    [
+        ([FULL, BETTER, A_LITTLE_WORSE, WORSE], 0.01, A_LITTLE_WORSE),
+        ([FULL, BETTER, A_LITTLE_WORSE, NOT_SHOWN, WORSE], 0.01, NOT_SHOWN),
+        ([FULL, WORSE], 0.01, FULL),
+        ([FULL, WORSE], 0.06, WORSE),
+        (OF_FEW, 0.01, OF_FEW[2]),  # one query of 40 shows nothing
+    ],
+)
+def test_the_smallest_that_is_not_shown_to_be_worse_by_more_than_the_margin_is_recommended(measured, margin, expected):
+    assert recommended(compared(measured), margin).measured is expected
 
 
 DISTRIBUTIONS = {
@@ -213,8 +228,8 @@ def test_lower_limits_are_exact_where_nothing_differs_and_where_some_lose_all():
 @pytest.mark.parametrize(
     ("measured", "margin", "said"),
     [
-        (OF_FEW, 0.01, "equal to the full one on all 40 queries. That shows no more than that it loses at most"),
-        (OF_FEW, 0.3, "the smallest that is shown to be no worse than the full one by more than 0.3"),
+        (OF_FEW, 0.01, "The smallest that is equal to the full one on all 40 queries: "),
+        (OF_FEW, 0.3, "The smallest that is shown to be within that margin"),
         ([FULL, WORSE], 0.01, "2000 queries can show no margin below 0.0018"),
     ],
 )
@@ -300,7 +315,7 @@ def test_the_files_say_the_same(quantized):
         of_setting = [query for query in table if all(query[name] == entry[name] for name in key)]
         assert np.mean([query["ndcg@10"] for query in of_setting]) == pytest.approx(entry["ndcg@10"])
         assert all(len(query["top"]) == 10 for query in of_setting)
-    assert sum(row["recommended"] == "True" for row in rows) == 1
+    assert [sum(row[name] == "True" for row in rows) for name in ("recommended", "surest")] == [1, 1]
     assert (folder / "quantization.png").stat().st_size > 10_000
     assert "binary, rescored" in (folder / "quantization.svg").read_text()
 
@@ -336,6 +351,8 @@ def test_a_run_whose_model_or_data_is_gone_is_refused(quantized, capsys):
     refused(capsys, [str(run_dir)], "has changed since: its fingerprint was of before")
     (run_dir / "result.json").write_text(json.dumps({**result, "status": "preempted"}))
     refused(capsys, [str(run_dir)], f"its status is preempted. Finish it with: python -m mmexp.resume {run_dir}")
+    (run_dir / "result.json").write_text(json.dumps(result)[:100])
+    refused(capsys, [str(run_dir)], f"{run_dir}/result.json cannot be read: ")
     (run_dir / "result.json").write_text(json.dumps(result))
     data.rename(quantized.folder / "moved")
     refused(capsys, [str(run_dir)], f"data.path={data}")
@@ -343,6 +360,11 @@ def test_a_run_whose_model_or_data_is_gone_is_refused(quantized, capsys):
     (run_dir / "model").rename(run_dir / "moved")
     refused(capsys, [str(run_dir)], "has no model/ any more")
     (run_dir / "moved").rename(run_dir / "model")
+
+
+def test_of_a_sweep_a_member_is_asked_for(tmp_path, capsys):
+    write_sweep(tmp_path, {"first": {}, "second": {}})
+    refused(capsys, [str(tmp_path)], f"the folder of a sweep. Give one of its members, such as {tmp_path}/first.")
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,14 @@ from mmexp.compare.files import write_files
 from mmexp.compare.report.breakdowns import breakdown_by_setting
 from mmexp.compare.runs import find_runs
 from mmexp.compare.table import print_breakdown, print_comparison
+from mmexp.parser import Parser
 from mmexp.schema import ConfigError
 from mmexp.sweep.folder import INDEX
 
 FOLDER = "comparison"
+LEFT_AS_IT_WAS = (
+    "00-comparison was left as it is: only a comparison without --reference, --metric and --part brings it up to date."
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -40,21 +44,30 @@ def compare_and_write(asked: argparse.Namespace) -> None:
 
 
 def compare_project(asked: argparse.Namespace) -> None:
-    """The runs of a Trackio project, those of each evaluation data by themselves; in its `00-comparison`, too."""
-    from mmexp.dashboard.refresh import refresh
+    """The runs of a Trackio project, those of each evaluation data by themselves.
+
+    Its `00-comparison`, which all look at, is not made anew by a reference, metric or part that one asks for.
+    """
+    from mmexp.dashboard.refresh import compare_runs_of, refresh
 
     if asked.paths or asked.common_queries:
         raise ConfigError(
             "--project compares all runs of a project, those of each evaluation data by themselves. Leave out paths "
             "and --common-queries, or give the folders of runs in its place."
         )
-    found = refresh(asked.project, asked.reference, asked.metric, asked.part)
+    by_default = asked.reference is asked.metric is asked.part is None
+    if by_default:
+        found = refresh(asked.project)
+    else:
+        found, _ = compare_runs_of(asked.project, asked.reference, asked.metric, asked.part)
     folder = asked.output or Path(FOLDER)
     for data, comparison in found.comparisons.items():
         print(data)
         show(comparison, asked, folder if len(found.comparisons) == 1 else folder / re.sub(r"\W+", "-", data))
     for note in [*(f"{data}: {why}" for data, why in found.refused.items()), *found.notes]:
         print(f"- {note}")
+    if not by_default:
+        print(f"- {LEFT_AS_IT_WAS}")
     if not found.comparisons:
         raise ConfigError(f"project {asked.project}: none of its runs has finished with scores to compare.")
 
@@ -74,9 +87,9 @@ def show(found: Comparison, asked: argparse.Namespace, folder: Path) -> None:
     print(f"written to {folder}")
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """What can be asked for."""
-    made = argparse.ArgumentParser("python -m mmexp.compare", description=__doc__)
+    made = Parser("mmexp.compare", __doc__)
     made.add_argument("paths", nargs="*", metavar="PATH", help="run folders, sweep folders, folders of such, or globs")
     made.add_argument("--project", metavar="NAME", help="in place of paths: the runs of a project in Trackio")
     made.add_argument("--reference", metavar="RUN", help="a run's folder or name, or a setting's; default: the best")

@@ -21,6 +21,7 @@ from mmexp.compare.settings import Scalar, Setting, axes, settings_of
 from mmexp.compare.statistics import Difference, Estimate, differences, estimates
 from mmexp.compare.strata import Strata
 from mmexp.schema import ConfigError, did_you_mean
+from mmexp.unreadable import UnreadableFile
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,12 @@ def compare(
     """
     finished = [run for run in runs if has_scores(run)]
     if not finished:
-        raise ConfigError(f"none of {len(runs)} runs has finished with scores to compare: {_statuses(runs)}.")
-    metric = metric or finished[0].primary_metric
-    measured = [run for run in finished if run.scores("final", part, metric) is not None]
+        raise _nothing_to_compare(runs, finished, part)
+    metric = metric or primary_metric_of(finished)
+    measured, unmeasured = _measured(finished, part, metric)
+    unfinished = [run for run in runs if run not in finished] + unmeasured
     if not measured:
-        known = ", ".join(dict.fromkeys(name for run in finished for name in run.parts))
-        raise ConfigError(f"no run was measured at --part {part}. There is: {known}.")
+        raise _nothing_to_compare(unfinished, finished, part)
     query_ids = queries_of_all(measured, part, metric, on_common_queries)
     queries = _Queries.of(measured[0], query_ids, part, metric)
     rows = _ranked(_rows(settings_of(measured), queries))
@@ -114,14 +115,23 @@ def compare(
         part=part,
         rows=rows,
         reference=next(row for row in rows if row.setting is chosen.setting),
-        unfinished=[run for run in runs if run not in finished]
-        + [_unmeasured(r, part) for r in finished if r not in measured],
+        unfinished=unfinished,
         query_ids=query_ids,
         strata=queries.strata,
         axes=axes([row.setting for row in rows]),
         notes=[],
     )
     return replace(found, notes=notes_on(found, measured, chosen_by_result=reference is None))
+
+
+def primary_metric_of(runs: Sequence[Run]) -> str:
+    """That of all runs. Raises `ConfigError` where they have several."""
+    if other := next((run for run in runs if run.primary_metric != runs[0].primary_metric), None):
+        raise ConfigError(
+            f"the primary metric of {runs[0].name} is {runs[0].primary_metric}, and that of {other.name} is "
+            f"{other.primary_metric}. Say by which to compare: --metric {runs[0].primary_metric}"
+        )
+    return runs[0].primary_metric
 
 
 def has_scores(run: Run) -> bool:
@@ -209,8 +219,34 @@ def find_reference(rows: Sequence[Row], words: str) -> Row:
     return found
 
 
+def _measured(finished: Sequence[Run], part: str | None, metric: str) -> tuple[list[Run], list[Run]]:
+    """The runs with scores, and those without, which then say why."""
+    measured, others = [], []
+    for run in finished:
+        try:
+            is_measured = run.scores("final", part, metric) is not None
+            run.scores("baseline", part, metric)
+        except UnreadableFile as broken:
+            others.append(run.without_scores(broken))
+            continue
+        if is_measured:
+            measured.append(run)
+        else:
+            others.append(_unmeasured(run, part))
+    return measured, others
+
+
 def _unmeasured(run: Run, part: str | None) -> Run:
-    return replace(run, error=f"it was not measured at {part}, only at {', '.join(run.parts)}")
+    if run.parts:
+        return replace(run, error=f"it was not measured at {part}, only at {', '.join(run.parts)}")
+    return replace(run, error="its result.json does not say what it was measured at: it has no scores by part")
+
+
+def _nothing_to_compare(unfinished: Sequence[Run], finished: Sequence[Run], part: str | None) -> ConfigError:
+    known = ", ".join(dict.fromkeys(name for run in finished for name in run.parts))
+    if known and part is not None:
+        return ConfigError(f"no run was measured at --part {part}. There is: {known}.")
+    return ConfigError(f"none of {len(unfinished)} runs has finished with scores to compare: {_statuses(unfinished)}.")
 
 
 def _statuses(runs: Sequence[Run]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mmexp.compare.runs import Run
 
 if TYPE_CHECKING:
-    from mmexp.compare.comparison import Comparison
+    from mmexp.compare.comparison import Comparison, Row
 
 
 def notes_on(comparison: Comparison, measured: Sequence[Run], chosen_by_result: bool) -> list[str]:
@@ -82,11 +82,26 @@ def _on_data(comparison: Comparison, measured: Sequence[Run]) -> Iterator[str]:
         )
 
 
+def _on_short_baselines(comparison: Comparison, row: Row) -> Iterator[str]:
+    for run in row.setting.runs:
+        scores = run.scores("baseline", comparison.part, comparison.metric)
+        missing = len(set(comparison.query_ids).difference(scores.query_ids)) if scores else 0
+        if scores and missing:
+            yield (
+                f"The baseline of {run.name} has {len(scores.query_ids)} queries and lacks {missing} of the "
+                f"{len(comparison.query_ids)} that are compared, so {row.setting.label} is without a gain."
+            )
+
+
 def _on_what_is_missing(comparison: Comparison) -> Iterator[str]:
     for row in comparison.rows:
         for run in row.setting.repeats:
             yield f"{run.name} repeats a setting and seed of {row.setting.label}: the newest counts."
-    without = [row.setting.label for row in comparison.rows if row.baseline is None]
+    without = []
+    for row in (row for row in comparison.rows if row.baseline is None):
+        short = [*_on_short_baselines(comparison, row)]
+        yield from short
+        without += [] if short else [row.setting.label]
     if without:
         yield f"Without scores of a baseline, so without a gain: {', '.join(without)}."
     if unfinished := len(comparison.unfinished):

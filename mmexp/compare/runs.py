@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from mmexp.compare.scores import DIRECTION, OWN_QUERIES, TASK, Scores, finite, read_content, read_scores
+from mmexp.compare.scores import DIRECTION, OWN_QUERIES, TASK, Scores, read_content, read_scores
 from mmexp.composition import TYPES, VALUES
+from mmexp.repeat.mark import is_repeat, original_of
 from mmexp.run_files import read_rows
 from mmexp.schema import ConfigError
 from mmexp.sweep.folder import INDEX, read_members
 from mmexp.sweep.status import read_result
+from mmexp.unreadable import UnreadableFile, as_mapping, read_yaml, reading
+
+log = logging.getLogger(__name__)
 
 # Folders of a run hold checkpoints and so on, never a run.
 MARKS = (TYPES, VALUES, "result.json", "metrics.jsonl")
-REPEAT = "repeat.json"
+REMEDY = "Give folders of runs or sweeps, such as multirun/vdr_tiny."
+UNREADABLE = "unreadable"
 PARTS = ("dim", DIRECTION, "top_k", TASK)
 
 
@@ -35,7 +38,7 @@ class Run:
     """Short, and unique among the runs that are compared."""
 
     status: str
-    """Of result.json; `started` or `waiting` where there is none."""
+    """Of result.json; `started` or `waiting` where there is none, `unreadable` where it is broken."""
 
     result: dict[str, Any]
     """result.json; without one, the status alone."""
@@ -49,6 +52,9 @@ class Run:
     fingerprint: str | None
     """Of the evaluation data."""
 
+    composition: dict[str, Any] = field(default_factory=dict)
+    """composition.yaml: which schema each part of the config has, and what was halved for want of memory."""
+
     _scores: dict[tuple[str, str | None, str], Scores | None] = field(default_factory=dict, repr=False)
 
     @property
@@ -58,11 +64,6 @@ class Run:
     @property
     def primary_metric(self) -> str:
         return self.result["primary_metric"]
-
-    @cached_property
-    def composition(self) -> dict[str, Any]:
-        """composition.yaml: which schema each part of the config has, and what was halved for want of memory."""
-        return _read_yaml(self.run_dir / TYPES)
 
     @property
     def part(self) -> str:
@@ -83,7 +84,7 @@ class Run:
 
         `part` is one of `parts`; by default the whole model: its full embedding size, all directions or tasks,
         the most documents reranked. `metric` is by default the primary one. Raises `ConfigError` for a metric that
-        there is not, or that is no number for some queries.
+        there is not, `UnreadableFile` for a broken file.
         """
         key = (stage, part, metric or self.primary_metric)
         if key not in self._scores:
@@ -94,36 +95,56 @@ class Run:
         file = self.file(stage)
         if not file.exists() or not self.parts or (part is not None and part not in self.parts):
             return None
-        if self.part in OWN_QUERIES:
-            return finite(read_scores(file, self.part, part, metric), metric, file)
-        return finite(read_scores(file, self.part, int(part or max(self.parts, key=int)), metric), metric, file)
+        value = part if self.part in OWN_QUERIES else int(part or max(self.parts, key=int))
+        with reading(file):
+            return read_scores(file, self.part, value, metric)
 
     def content(self) -> dict[str, tuple[Any, ...]]:
-        """What each query of the final evaluation asks, by its id."""
-        return read_content(self.file("final"), self.part)
+        """What each query of the final evaluation asks, by its id. Raises `UnreadableFile`."""
+        with reading(self.file("final")):
+            return read_content(self.file("final"), self.part)
+
+    def without_scores(self, broken: UnreadableFile) -> Run:
+        """The same, listed with the file that cannot be read, and not ranked."""
+        return replace(self, error=_in_words(broken, self.run_dir))
 
     def history(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl."""
+        """The rows of metrics.jsonl. Raises `UnreadableFile`."""
         return read_rows(self.run_dir / "metrics.jsonl")
 
 
 def find_runs(paths: Iterable[str | Path]) -> list[Run]:
     """The runs of run folders, sweep folders, folders that hold such, and globs of all these; each once.
 
-    Raises `ConfigError` for a path that holds no run.
+    What holds no run is left out and logged, as a shell makes `sweep/*` all that is there; so is a repeat that is named
+    beside what it repeats, while one that is named alone is a run. Raises `ConfigError` for a path that is not there,
+    and where none holds a run.
     """
     found: dict[Path, None] = {}
-    for path in paths:
-        matches = [Path(path)] if Path(path).exists() else [Path(match) for match in sorted(glob.glob(str(path)))]
-        run_dirs = [run_dir for match in matches for run_dir in _runs_below(match.resolve())]
-        if not run_dirs:
-            raise ConfigError(f"{path} holds no run. Give folders of runs or sweeps, such as multirun/vdr_tiny.")
+    without: list[str] = []
+    for path in map(str, paths):
+        run_dirs = [run_dir for match in _matches(path) for run_dir in _runs_below(match.resolve())]
         found |= dict.fromkeys(run_dirs)
+        without += [] if run_dirs else [path]
+    if without and not found:
+        raise ConfigError(f"there is no run in {', '.join(without)}. {REMEDY}")
+    if without:
+        log.warning("left out, as there is no run in it: %s", ", ".join(without))
+    if repeats := [run_dir for run_dir in found if original_of(run_dir) in found]:
+        log.warning("left out, as it repeats a run that is compared: %s", ", ".join(map(str, repeats)))
+        found = {run_dir: None for run_dir in found if run_dir not in repeats}
     return [_read_run(run_dir, name) for run_dir, name in zip(found, _names(list(found)), strict=True)]
 
 
+def _matches(path: str) -> list[Path]:
+    found = [path] if Path(path).exists() else sorted(glob.glob(path))
+    if not found:
+        raise ConfigError(f"{path} is not there. {REMEDY}")
+    return [Path(match) for match in found]
+
+
 def _runs_below(folder: Path) -> Iterator[Path]:
-    """Without repeats (`mmexp.repeat`), which are no draws of their own; one that is named itself is a run."""
+    """Without repeats (`mmexp.repeat`), which are no draws of their own."""
     if not folder.is_dir():
         return
     if any((folder / mark).exists() for mark in MARKS):
@@ -134,7 +155,7 @@ def _runs_below(folder: Path) -> Iterator[Path]:
     for inner in sorted(
         entry.path for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")
     ):
-        if Path(inner) not in members and not (Path(inner) / REPEAT).exists():
+        if Path(inner) not in members and not is_repeat(Path(inner)):
             yield from _runs_below(Path(inner))
 
 
@@ -151,16 +172,32 @@ def _names(run_dirs: list[Path]) -> list[str]:
 
 
 def _read_run(run_dir: Path, name: str) -> Run:
-    result = read_result(run_dir)
+    """What is broken of its files is its error: it is a run without scores."""
+    broken: list[UnreadableFile] = []
+
+    def read(of: Callable[[Path], dict[str, Any]], otherwise: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return of(run_dir)
+        except UnreadableFile as error:
+            broken.append(error)
+            return otherwise
+
+    result = read(read_result, {"status": UNREADABLE})
+    config, composition = read(_read_config, {}), read(_read_composition, {})
     return Run(
         run_dir=run_dir,
         name=name,
         status=result["status"],
         result=result,
-        config=_read_yaml(run_dir / VALUES),
-        error=_error(run_dir, result),
+        config=config,
+        composition=composition,
+        error=_in_words(broken[0], run_dir) if broken else _error(run_dir, result),
         fingerprint=result.get("data_fingerprint"),
     )
+
+
+def _in_words(broken: UnreadableFile, run_dir: Path) -> str:
+    return f"cannot be read: {broken.file.relative_to(run_dir)}: {broken.why}"
 
 
 def _error(run_dir: Path, result: dict[str, Any]) -> str | None:
@@ -171,8 +208,20 @@ def _error(run_dir: Path, result: dict[str, Any]) -> str | None:
     return None
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
-    if not file.exists():
-        return {}
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return yaml.load(file.read_text(), Loader=loader) or {}
+def _read_config(run_dir: Path) -> dict[str, Any]:
+    file = run_dir / VALUES
+    config = read_yaml(file) if file.exists() else {}
+    with reading(file):
+        for part in ("model", "loss", "reranking"):
+            as_mapping(config.get(part) or {})
+    return config
+
+
+def _read_composition(run_dir: Path) -> dict[str, Any]:
+    file = run_dir / TYPES
+    composition = read_yaml(file) if file.exists() else {}
+    with reading(file):
+        as_mapping(composition.get("schemas") or {})
+        for halving in composition.get("halvings") or []:
+            as_mapping(halving)
+    return composition

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from pyarrow import parquet
 
 from mmexp.compare.strata import Strata
+from mmexp.data.attributes import PREFIX
 from mmexp.schema import ConfigError, did_you_mean
 
 DIRECTION, TASK = "direction", "task"
@@ -46,20 +48,22 @@ class Scores:
 def read_scores(file: Path, part: str, value: int | str | None, metric: str) -> Scores:
     """The metric of every query where column `part` is `value`; of all directions or tasks where that is None.
 
-    Raises `ConfigError` where the file has no such metric.
+    Raises `ConfigError` where the file has no such metric, and what reading a broken file raises.
     """
     of_task = ["weight", "split", "subset"] if part == TASK else []
     with parquet.ParquetFile(file, read_dictionary=["query_id"]) as stored:
-        names = stored.schema_arrow.names
-        if metric not in names:
-            raise ConfigError(
-                f"{file} has no metric {metric!r}.{did_you_mean(metric, names)} Choose another with --metric."
-            )
+        refuse_unknown(metric, stored.schema_arrow, file)
         table = stored.read(columns=["query_id", part, metric, *of_task], use_threads=False)
     # With numpy, as Arrow's own filter takes half a second to look whether there is pandas.
     of_part = np.asarray(table[part])
     kept = np.ones(len(of_part), dtype=bool) if value is None else of_part == value
-    values = np.asarray(table[metric], dtype=np.float64)[kept]
+    numbers = np.asarray(table[metric], dtype=np.float64)
+    values = numbers[kept]
+    if not len(values):
+        raise ValueError(f"it has no {metric} of {part} {value}")
+    # Of all sizes, as figures show them; of the tasks of a benchmark, some may lack a metric.
+    if not np.isfinite(checked := values if part in OWN_QUERIES else numbers).all():
+        raise ValueError(f"{metric} is no finite number in {int((~np.isfinite(checked)).sum())} of {len(checked)} rows")
     queries = table["query_id"].unify_dictionaries().combine_chunks()
     words = queries.dictionary.to_pylist()
     query_ids = [words[code] for code in np.asarray(queries.indices)[kept]]
@@ -74,14 +78,19 @@ def read_scores(file: Path, part: str, value: int | str | None, metric: str) -> 
     return Scores(units, values, Strata.of(parts, 1 / np.bincount(parts)[parts]))
 
 
-def finite(scores: Scores, metric: str, file: Path) -> Scores:
-    """The scores. Raises `ConfigError` where some are no numbers, which nothing can be computed from."""
-    if not_finite := int((~np.isfinite(scores.values)).sum()):
+def refuse_unknown(metric: str, schema: pa.Schema, file: Path) -> None:
+    """Raise `ConfigError` for what is no metric, such as another column."""
+    metrics = [column.name for column in schema if pa.types.is_floating(column.type) and is_metric(column.name)]
+    if metric not in metrics:
         raise ConfigError(
-            f"{metric} of {not_finite} of {len(scores.values)} queries is no finite number in {file}. Leave this run "
-            "out, evaluate it again (task=evaluate model=hub model.checkpoint=RUN_DIR), or give another --metric."
+            f"{file} has no metric {metric!r}.{did_you_mean(metric, metrics)} It has {', '.join(metrics)}. Choose one "
+            "with --metric."
         )
-    return scores
+
+
+def is_metric(column: str) -> bool:
+    """Of a column of numbers: whether it says how good the answer is, and not what the data says of the query."""
+    return column != "weight" and not column.startswith(PREFIX)
 
 
 def read_content(file: Path, part: str) -> dict[str, tuple[Any, ...]]:

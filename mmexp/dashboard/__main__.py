@@ -8,18 +8,11 @@ from __future__ import annotations
 import argparse
 import signal
 from contextlib import suppress
-from typing import NoReturn
 
 from mmexp.__main__ import complain
 from mmexp.dashboard.server import serve
+from mmexp.parser import Parser
 from mmexp.schema import ConfigError
-
-
-class Arguments(argparse.ArgumentParser):
-    """Refuses in one line, like all commands."""
-
-    def error(self, message: str) -> NoReturn:
-        complain(message)
 
 
 def port(word: str) -> int:
@@ -30,7 +23,7 @@ def port(word: str) -> int:
 
 
 def arguments() -> argparse.Namespace:
-    parser = Arguments(prog="python -m mmexp.dashboard", description=__doc__, allow_abbrev=False)
+    parser = Parser("mmexp.dashboard", __doc__)
     parser.add_argument(
         "--project", default="mmexp", help="Trackio project, tracking.project of the runs (%(default)s)"
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmexp.run_files import write_whole
 from mmexp.sweep.member import Member, read_members
+from mmexp.unreadable import read_json, reading
 
 if TYPE_CHECKING:
     from mmexp.experiment import Experiment
@@ -35,9 +36,14 @@ def identify(run_dir: Path, experiment: Experiment, plain: dict[str, Any]) -> di
 
 
 def read_identity(run_dir: Path) -> dict[str, Any]:
-    """trackio.json, and in the config where the folder is now, by which the runs of a project are found again."""
-    identity = json.loads((run_dir / IDENTITY).read_text())
-    identity["config"]["run_dir"] = str(run_dir.resolve())
+    """trackio.json, and in the config where the folder is now, by which the runs of a project are found again.
+
+    Raises `UnreadableFile`.
+    """
+    file = run_dir / IDENTITY
+    with reading(file):
+        identity = read_json(file)
+        identity["config"]["run_dir"] = str(run_dir.resolve())
     return identity
 
 

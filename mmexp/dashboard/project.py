@@ -11,6 +11,7 @@ from typing import Any
 from mmexp.dashboard.identity import read_identity
 from mmexp.schema import ConfigError, did_you_mean
 from mmexp.trackio_view import import_inbox, offline
+from mmexp.unreadable import UnreadableFile
 
 NAME = "00-comparison"
 """The run that holds the comparison of the others."""
@@ -71,7 +72,7 @@ def find_project(project: str) -> ProjectRuns:
 def _folder_of(run: Any) -> Path | None:
     """Where the run is; None where its folder is gone, or holds another run by now."""
     named = (run.config or {}).get("run_dir")
-    with suppress(OSError, ValueError, KeyError):  # gone, or not what a run leaves
+    with suppress(UnreadableFile):  # gone, or not what a run leaves
         if isinstance(named, str) and read_identity(Path(named))["run_id"] == run.id:
             return Path(named)
     return None

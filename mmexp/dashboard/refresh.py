@@ -9,32 +9,42 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mmexp.dashboard.identity import IDENTITY, read_identity
+from mmexp.repeat.mark import is_repeat
 
 if TYPE_CHECKING:
     from mmexp.compare.by_data import ComparedByData
+    from mmexp.dashboard.project import ProjectRuns
 
 log = logging.getLogger(__name__)
 
 
-def refresh(
+def refresh(project: str) -> ComparedByData:
+    """Compare the runs of a project, and show that. Raises `ConfigError` where Trackio has no such project."""
+    from mmexp.dashboard.comparison_run import replace
+    from mmexp.dashboard.contents import contents
+
+    compared, found = compare_runs_of(project)
+    with TemporaryDirectory() as images:
+        replace(project, contents(compared, Path(images)), found.common_config)
+    return compared
+
+
+def compare_runs_of(
     project: str, reference: str | None = None, metric: str | None = None, part: str | None = None
-) -> ComparedByData:
-    """Compare the runs of a project, and show that. Arguments as of `compare`.
+) -> tuple[ComparedByData, ProjectRuns]:
+    """Compare the runs of a project, but for repeats of others. Arguments as of `compare`.
 
     Raises `ConfigError` where Trackio has no such project, or the project no such reference.
     """
     from mmexp.compare.by_data import compare_by_data
     from mmexp.compare.runs import find_runs
-    from mmexp.dashboard.comparison_run import replace
-    from mmexp.dashboard.contents import contents
     from mmexp.dashboard.project import find_project
 
     found = find_project(project)
-    compared = compare_by_data(find_runs(found.run_dirs), reference, metric, part)
+    runs = find_runs(run_dir for run_dir in found.run_dirs if not is_repeat(run_dir))
+    compared = compare_by_data(runs, reference, metric, part)
     compared.notes += found.notes
-    with TemporaryDirectory() as images:
-        replace(project, contents(compared, Path(images)), found.common_config)
-    return compared
+    return compared, found
 
 
 def refresh_after(run_dirs: Iterable[Path]) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from typing import NoReturn
 
 from mmexp.__main__ import complain
+from mmexp.parser import Parser
 from mmexp.quantize.runs import open_run
 from mmexp.schema import ConfigError
 
@@ -60,16 +60,9 @@ def chosen(dims: list[int] | None, evaluated: list[int]) -> list[int]:
     return sorted({full, *dims}, reverse=True)
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        complain(f"{message}. See: {self.prog} --help")
-
-
 def parser() -> Parser:
     """The command line."""
-    made = Parser("python -m mmexp.quantize", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = Parser("mmexp.quantize", __doc__)
     made.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a finished run")
     made.add_argument(
         "--dims", type=sizes, metavar="D,D,...", help="embedding sizes; by default those that the run was evaluated at"
@@ -78,7 +71,7 @@ def parser() -> Parser:
         "--margin",
         type=above_0,
         default=0.01,
-        help="the loss of NDCG@10 that the recommendation may not reach (default: 0.01)",
+        help="the loss of NDCG@10 that is bearable (default: 0.01)",
     )
     made.add_argument(
         "--rescore-multiplier",

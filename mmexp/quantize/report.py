@@ -14,7 +14,7 @@ from typing import Any
 from mmexp.environment import versions
 from mmexp.metrics import PRIMARY_METRIC
 from mmexp.quantize.encoding import Encoded
-from mmexp.quantize.recommendation import is_equal, is_non_inferior, recommended
+from mmexp.quantize.recommendation import is_equal, is_non_inferior, recommended, surest
 from mmexp.quantize.settings import Row
 from mmexp.run_files import finite, write_whole
 
@@ -37,6 +37,10 @@ class Quantization:
     def recommended(self) -> Row:
         return recommended(self.rows, self.margin)
 
+    @property
+    def surest(self) -> Row:
+        return surest(self.rows, self.margin)
+
     def entry(self, row: Row) -> dict[str, Any]:
         """One setting, as quantization.json and quantization.csv have it."""
         setting, measured, to_full = row.setting, row.measured, row.to_full
@@ -55,6 +59,7 @@ class Quantization:
             "equal": is_equal(row),
             "non_inferior": is_non_inferior(row, self.margin),
             "recommended": row is self.recommended,
+            "surest": row is self.surest,
             "bytes_per_document": measured.bytes_per_document,
             "bytes_per_million_documents": measured.bytes_per_document * MILLION,
             "seconds_per_query": measured.seconds_per_query,
@@ -72,6 +77,7 @@ class Quantization:
             "rescore_multiplier": self.rescore_multiplier,
             "search": {"threads": 1, "processor": platform.machine(), "host": platform.node()},
             "recommended": self.entry(self.recommended),
+            "surest": self.entry(self.surest),
             "settings": [self.entry(row) for row in self.rows],
             "versions": versions(),
         }

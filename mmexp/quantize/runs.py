@@ -8,6 +8,7 @@ from typing import Any
 from mmexp.composition import Composition, thaw
 from mmexp.model_kind import ModelKind
 from mmexp.schema import ConfigError
+from mmexp.sweep.member import refuse_sweep
 from mmexp.sweep.status import read_result
 
 # Why a run has nothing to quantise, and what to do, by its kind of model.
@@ -23,6 +24,7 @@ REFUSED = {
 
 def open_run(run_dir: Path) -> tuple[Composition, dict[str, Any]]:
     """A finished run of an embedder, and its result.json. Raises `ConfigError` for any other folder."""
+    refuse_sweep(run_dir)
     composition = thaw(run_dir)
     kind, result = composition.experiment.kind, read_result(run_dir)
     if kind in REFUSED:

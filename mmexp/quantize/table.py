@@ -65,28 +65,39 @@ def _least_margin(found: Quantization) -> float:
 
 
 def words(found: Quantization) -> str:
-    """What is recommended, why, and how the searches were made."""
-    best, full = found.recommended, found.rows[0]
+    """What is recommended and why, what is sure, and how the searches were made."""
     num_rescored = TOP_K * found.rescore_multiplier
-    searched = f"Search: exact, in one thread, of {len(found.encoded.document_ids):,} pages; rescored: {num_rescored}."
-    num_queries = len(best.measured.scores)
-    why = f"paired by query, an error of 2.5% for all {len(found.rows) - 1} settings together"
-    if best is full:
-        return (
-            f"Recommended: {full.setting}. No smaller index is shown to be no worse by more than {found.margin} "
-            f"({why}), or scores the same on all queries. {num_queries} queries can show no margin below "
-            f"{_least_margin(found):.4f}. {searched}"
-        )
-    saved = full.measured.bytes_per_document / best.measured.bytes_per_document
-    smaller = f"{best.setting}, {best.measured.bytes_per_document:,} bytes per page, {saved:.3g} times smaller"
-    if is_non_inferior(best, found.margin):
-        return (
-            f"Recommended: {smaller}: the smallest that is shown to be no worse than the full one by more than "
-            f"{found.margin} ({why}). {searched}"
-        )
-    assert best.lower_limit is not None
+    return " ".join(
+        [
+            _recommendation(found.recommended, found),
+            _certainty(found.surest, found),
+            f"Search: exact, in one thread, of {len(found.encoded.document_ids):,} pages; rescored: {num_rescored}.",
+        ]
+    )
+
+
+def _recommendation(best: Row, found: Quantization) -> str:
+    if best.to_full is None:
+        return f"Recommended: {best.setting}: every smaller one is shown to be worse by more than {found.margin}."
+    saved = found.rows[0].measured.bytes_per_document / best.measured.bytes_per_document
+    difference = f"{best.to_full.delta:+.4f} [{best.to_full.low:+.4f}, {best.to_full.high:+.4f}]"
     return (
-        f"Recommended: {smaller}: equal to the full one on all {num_queries} queries. That shows no more than that it "
-        f"loses at most {-best.lower_limit:.4f} on others ({why}), and the margin is {found.margin}: no setting as "
-        f"small or smaller is shown to be within it. {searched}"
+        f"Recommended: {best.setting}, {best.measured.bytes_per_document:,} bytes per page, {saved:.3g} times smaller: "
+        f"the smallest that is not shown to be worse than the full one by more than {found.margin} ({difference})."
+    )
+
+
+def _certainty(best: Row, found: Quantization) -> str:
+    num_queries = len(best.measured.scores)
+    why = f"an error of 2.5% for all {len(found.rows) - 1} settings together"
+    if best.lower_limit is None:
+        return (
+            f"No smaller one is shown to be within that margin ({why}): {num_queries} queries can show no margin below "
+            f"{_least_margin(found):.4f}."
+        )
+    if is_non_inferior(best, found.margin):
+        return f"The smallest that is shown to be within that margin ({why}): {best.setting}."
+    return (
+        f"The smallest that is equal to the full one on all {num_queries} queries: {best.setting}. That shows that it "
+        f"loses at most {-best.lower_limit:.4f} on others ({why})."
     )

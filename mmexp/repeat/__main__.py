@@ -18,10 +18,12 @@ from pathlib import Path
 from mmexp.__main__ import complain
 from mmexp.composition import TYPES, VALUES, Composition
 from mmexp.outcome import RunFailed
+from mmexp.parser import Parser
 from mmexp.rank import log_into
 from mmexp.repeat.agreement import Agreement, Verdict
 from mmexp.repeat.conditions import Change
-from mmexp.repeat.original import REPORT, Original
+from mmexp.repeat.mark import REPORT
+from mmexp.repeat.original import Original
 from mmexp.repeat.table import print_agreement
 from mmexp.resume import launched_by
 from mmexp.run_files import finite, remove_if_only, write_whole
@@ -33,16 +35,24 @@ ANYWAY = "--anyway"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    given = sys.argv[1:] if arguments is None else arguments
-    if not given or given[0] in ("-h", "--help"):
-        sys.exit(__doc__)
-    overrides = [argument for argument in given[1:] if argument != ANYWAY]
+    asked = parser().parse_args(arguments)
     try:
-        repeat(Path(given[0]), overrides, anyway=ANYWAY in given)
+        repeat(asked.run_dir, asked.launch, asked.anyway)
     except ConfigError as error:
         complain(str(error))
     except RunFailed as failed:
         failed.end_with_its_words()
+
+
+def parser() -> Parser:
+    """The command line."""
+    made = Parser("mmexp.repeat", __doc__)
+    made.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a finished run")
+    made.add_argument(
+        "launch", nargs="*", default=[], metavar="launch...=...", help="where it runs, as of mmexp.resume"
+    )
+    made.add_argument(ANYWAY, action="store_true", help="although what may change the numbers has changed")
+    return made
 
 
 def repeat(run_dir: Path, overrides: list[str], anyway: bool) -> None:
@@ -55,7 +65,7 @@ def repeat(run_dir: Path, overrides: list[str], anyway: bool) -> None:
         if changes and not anyway:
             refuse(original, changes)
     except ConfigError:
-        remove_if_only(again.run_dir, {VALUES, TYPES})
+        remove_if_only(again.run_dir, {VALUES, TYPES, REPORT})
         raise
     if read_result(again.run_dir)["status"] != "finished":
         refuse_while_queued(again.run_dir)

@@ -108,7 +108,7 @@ def distance(a: float | None, b: float | None) -> float:
 
 def paired(original: Path, repeat: Path) -> Difference | None:
     """The repeat's final scores less the original's, query by query."""
-    theirs, ours = (run.scores("final") for run in find_runs([original, repeat]))
+    theirs, ours = (find_runs([folder])[0].scores("final") for folder in (original, repeat))
     if theirs is None or ours is None or theirs.query_ids != ours.query_ids:
         return None
     [difference] = differences([ours.values[None]], [theirs.values[None]], strata=ours.strata)

@@ -8,6 +8,7 @@ from typing import Any
 
 from mmexp.run_files import read_rows
 from mmexp.sweep.status import read_result
+from mmexp.unreadable import reading
 
 Numbers = dict[str, dict[str, float]]
 """{what they are of: {name: value}}."""
@@ -55,10 +56,11 @@ def by_query(run_dir: Path) -> Numbers:
     found: Numbers = {}
     for file in sorted((run_dir / "per_query").glob("*.parquet")):
         of_file = found.setdefault(f"{file.stem}, by query", {})
-        for row in parquet.read_table(file).to_pylist():
-            name = " ".join(str(row[key]) for key in KEYS if key in row)
-            of_file |= {f"{name} {key}": number(value) for key, value in row.items() if isinstance(value, float)}
-            of_file |= {f"{name} score {n}": number(value) for n, value in enumerate(row["top_scores"], 1)}
+        with reading(file):
+            for row in parquet.read_table(file).to_pylist():
+                name = " ".join(str(row[key]) for key in KEYS if key in row)
+                of_file |= {f"{name} {key}": number(value) for key, value in row.items() if isinstance(value, float)}
+                of_file |= {f"{name} score {n}": number(value) for n, value in enumerate(row["top_scores"], 1)}
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -13,11 +12,11 @@ from mmexp.composition import TYPES, Composition, thaw, write
 from mmexp.environment import environment
 from mmexp.experiment import Task
 from mmexp.repeat.conditions import Change, code_changes, machine_changes
+from mmexp.repeat.mark import has_verdict, mark
 from mmexp.schema import ConfigError
-from mmexp.sweep.folder import INDEX
+from mmexp.sweep.member import refuse_sweep
 from mmexp.sweep.status import read_result
-
-REPORT = "repeat.json"
+from mmexp.unreadable import read_json
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,7 @@ class Original:
     @classmethod
     def read(cls, run_dir: Path) -> Original:
         """Raises `ConfigError` for a folder that holds no finished run."""
-        if (run_dir / INDEX).exists():
-            raise ConfigError(f"{run_dir} is the folder of a sweep. Repeat one of its members: {run_dir}/MEMBER.")
+        refuse_sweep(run_dir)
         composition = thaw(run_dir)
         result = read_result(run_dir)
         if result["status"] != "finished":
@@ -40,7 +38,7 @@ class Original:
                 f"{run_dir} is {result['status']}, and only a finished run has all the numbers to compare. Finish it "
                 f"with: python -m mmexp.resume {run_dir}"
             )
-        return cls(composition, result, json.loads((run_dir / "environment.json").read_text()))
+        return cls(composition, result, read_json(run_dir / "environment.json"))
 
     @property
     def run_dir(self) -> Path:
@@ -76,12 +74,13 @@ class Original:
         return [Change("data", then, now)] if then != now else []
 
     def repeat(self) -> Composition:
-        """The composition of a repeat that has begun and has no report yet, or of a new one, in a folder beside it."""
+        """The composition of a repeat that has begun and has no verdict yet, or of a new one, in a folder beside it."""
         folders = (self.run_dir.with_name(f"{self.run_dir.name}-repeat-{n}") for n in count(1))
-        run_dir = next(folder for folder in folders if not (folder / REPORT).exists())
+        run_dir = next(folder for folder in folders if not has_verdict(folder))
+        run_dir.mkdir(exist_ok=True)
+        mark(run_dir, self.run_dir)
         if (run_dir / TYPES).exists():
             return thaw(run_dir)
-        run_dir.mkdir(exist_ok=True)
         repeat = dataclasses.replace(self.composition, run_dir=run_dir, experiment=self._experiment(), halvings=[])
         write(repeat)
         return repeat

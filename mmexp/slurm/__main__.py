@@ -7,15 +7,16 @@ import sys
 from pathlib import Path
 
 from mmexp.__main__ import complain
+from mmexp.parser import Parser
 from mmexp.schema import ConfigError
 from mmexp.slurm.jobs import FILE, job_of
 from mmexp.slurm.progress import Progress
 
 
 def main() -> None:
-    if len(sys.argv) != 2 or sys.argv[1] in ("-h", "--help"):
-        sys.exit(__doc__)
-    folder = Path(sys.argv[1]).resolve()
+    parser = Parser("mmexp.slurm", __doc__)
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of a run or of a sweep")
+    folder = parser.parse_args().folder.resolve()
     files = sorted([*folder.glob(FILE), *folder.glob(f"*/{FILE}")])
     progress = Progress([job for file in files if (job := job_of(file.parent)) is not None])
     if not progress.jobs:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmexp.composition import TYPES, Composition, freeze, thaw, write
 from mmexp.out_of_memory import with_half_the_mini_batch
+from mmexp.schema import ConfigError
 from mmexp.sweep.names import VOLATILE
 from mmexp.sweep.status import facts, read_result
+from mmexp.unreadable import as_mapping, read_json, reading
 
 if TYPE_CHECKING:
     from mmexp.experiment import Experiment
@@ -80,11 +81,25 @@ class MemberRun:
 
 
 def read_members(path: Path) -> list[Member]:
-    """The members that sweep.json of a folder lists; none where there is none."""
-    if not (path / INDEX).exists():
+    """The members that sweep.json of a folder lists; none where there is none. Raises `UnreadableFile`."""
+    file = path / INDEX
+    if not file.exists():
         return []
-    rows = json.loads((path / INDEX).read_text())["members"]
-    return [Member(**{field.name: row[field.name] for field in dataclasses.fields(Member)}) for row in rows]
+    with reading(file):
+        return [_member(as_mapping(row)) for row in read_json(file)["members"]]
+
+
+def _member(row: dict[str, Any]) -> Member:
+    as_mapping(row["parameters"])
+    return Member(**{field.name: row[field.name] for field in dataclasses.fields(Member)})
+
+
+def refuse_sweep(folder: Path) -> None:
+    """Raise `ConfigError` for the folder of a sweep, where that of a run is asked for."""
+    if (folder / INDEX).exists():
+        members = read_members(folder)
+        such = f", such as {folder / members[0].folder}" if members else ", of which it has none yet"
+        raise ConfigError(f"{folder} is the folder of a sweep. Give one of its members{such}.")
 
 
 def change(frozen: Composition, **fields: Any) -> Composition:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from mmexp.sweep.result_fields import check_result
+from mmexp.unreadable import read_json, reading
 
 # Of a run without result.json.
 WAITING, STARTED = "waiting", "started"
 
 
 def read_result(run_dir: Path) -> dict[str, Any]:
-    """result.json; where there is none, the status alone: started, or waiting."""
+    """result.json; where there is none, the status alone: started, or waiting.
+
+    Raises `UnreadableFile` for one that no run has written.
+    """
     file = run_dir / "result.json"
-    if file.exists():
-        return json.loads(file.read_text())
-    return {"status": STARTED if (run_dir / "metrics.jsonl").exists() else WAITING}
+    if not file.exists():
+        return {"status": STARTED if (run_dir / "metrics.jsonl").exists() else WAITING}
+    with reading(file):
+        check_result(result := read_json(file))
+    return result
 
 
 def facts(result: dict[str, Any]) -> dict[str, Any]:

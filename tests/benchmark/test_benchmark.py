@@ -267,6 +267,13 @@ def test_data_that_would_be_ignored_is_refused(tmp_path):
         freeze(experiment_of(tmp_path, *overrides), tmp_path, overrides)
 
 
+def test_a_benchmark_that_there_is_not_is_refused_before_a_run_begins(tmp_path):
+    experiment = experiment_of(tmp_path, "+benchmark=mteb", "benchmark.name=MadeUpPageRetrival", "tracking=none")
+    with pytest.raises(ConfigError, match="neither a benchmark nor a task of mteb"):
+        freeze(experiment, tmp_path, [])
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_benchmark_takes_the_place_of_the_embedded_experiment():
     assert arrange(["+benchmark=vidore_v1", "seed=1"]) == ["seed=1", "+benchmark=vidore_v1"]
     assert arrange(["+benchmark=mteb", "+experiment=vdr_2b"]) == ["+experiment=vdr_2b", "+benchmark=mteb"]

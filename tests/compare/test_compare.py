@@ -14,6 +14,7 @@ import pytest
 from mmexp.compare.__main__ import main
 from mmexp.compare.comparison import Comparison, compare
 from mmexp.compare.runs import find_runs
+from mmexp.repeat.mark import has_verdict, mark
 from mmexp.schema import ConfigError
 from tests.compare.run_folders import ndcg_scores, write_config, write_failure, write_run, write_sweep
 
@@ -83,13 +84,14 @@ def test_where_an_interval_leaves_0_out_and_p_shows_nothing_a_note_says_why(tmp_
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_scores_that_are_no_numbers_are_refused_by_run_metric_and_count(tmp_path, scores, value):
+def test_scores_that_are_no_numbers_are_not_ranked_and_said_by_run_metric_and_count(tmp_path, scores, value):
     broken = scores(0.8).copy()
     broken[[3, 7]] = value
     write_run(tmp_path / "a", scores(0.8))
     write_run(tmp_path / "b", broken, config={BATCH: 16})
-    with pytest.raises(ConfigError, match=r"ndcg@10 of 2 of 300 queries is no finite number in .*/b/per_query/final"):
-        compared(tmp_path)
+    [run] = compared(tmp_path).unfinished
+    assert run.name == "b"
+    assert run.error == ("cannot be read: per_query/final.parquet: ndcg@10 is no finite number in 2 of 300 rows")
 
 
 def test_equal_runs_have_p_1_and_the_width_of_what_was_not_seen(tmp_path, scores):
@@ -298,8 +300,46 @@ def test_an_embedding_size_can_be_compared(tmp_path, scores):
 def test_another_metric_can_be_compared_and_an_unknown_one_is_refused(tmp_path, scores):
     write_run(tmp_path / "a", scores(0.8))
     assert compared(tmp_path, metric="accuracy@1").rows[0].estimate.mean == (scores(0.8) == 1).mean()
-    with pytest.raises(ConfigError, match=r"no metric 'ndcg@5'.*Did you mean 'ndcg@10'"):
+    with pytest.raises(ConfigError, match=r"no metric 'ndcg@5'.*Did you mean 'ndcg@10'\? It has ndcg@10, accuracy@1\."):
         compared(tmp_path, metric="ndcg@5")
+
+
+@pytest.mark.parametrize("column", ["query", "query_id", "relevant", "dim", "weight", "attribute/length"])
+def test_a_column_that_is_no_metric_is_refused_with_those_that_are(tmp_path, scores, column):
+    from pyarrow import array, parquet
+
+    file = write_run(tmp_path / "a", scores(0.8)) / "per_query" / "final.parquet"
+    table, ones = parquet.read_table(file), array([1.0] * 300)
+    parquet.write_table(table.append_column("weight", ones).append_column("attribute/length", ones), file)
+    with pytest.raises(ConfigError, match=rf"no metric '{column}'\..* It has ndcg@10, accuracy@1\."):
+        compared(tmp_path, metric=column)
+
+
+def test_a_run_that_names_no_part_is_listed_with_what_is_so(tmp_path, scores):
+    write_run(tmp_path / "a", scores(0.8))
+    write_run(tmp_path / "b", scores(0.8), result={"by_dim": {}})
+    [(name, error)] = [(run.name, run.error) for run in compared(tmp_path).unfinished]
+    assert (name, error) == ("b", "its result.json does not say what it was measured at: it has no scores by part")
+    with pytest.raises(ConfigError, match=r"none of 1 runs has finished with scores to compare: b finished \(its res"):
+        compared(tmp_path / "b")
+
+
+def test_runs_of_two_primary_metrics_are_refused_unless_one_is_named(tmp_path, scores):
+    write_run(tmp_path / "a", scores(0.8))
+    write_run(tmp_path / "b", scores(0.8), config={BATCH: 16}, result={"primary_metric": "accuracy@1"})
+    with pytest.raises(ConfigError, match=r"of a is ndcg@10, and that of b is accuracy@1\. .*--metric ndcg@10"):
+        compared(tmp_path)
+    assert len(compared(tmp_path, metric="ndcg@10").rows) == 2
+
+
+def test_a_baseline_of_fewer_queries_is_named(tmp_path, scores):
+    write_run(tmp_path / "a", scores(0.8), scores(0.5)[:298])
+    write_run(tmp_path / "b", scores(0.8), scores(0.5), {BATCH: 16})
+    notes = compared(tmp_path).notes
+    assert (
+        "The baseline of a has 298 queries and lacks 2 of the 300 that are compared, so bs=8 is without a gain."
+    ) in notes
+    assert not any("Without scores" in note for note in notes)
 
 
 def test_a_reference_is_found_by_folder_name_and_label_and_shrinks_the_family(tmp_path, scores):
@@ -354,6 +394,35 @@ def test_the_command_writes_into_the_sweep_and_fits_120_columns(tmp_path, scores
     assert len(compared(tmp_path).rows) == 2
 
 
+def test_all_that_is_in_a_sweep_can_be_given_and_what_is_no_run_is_said(tmp_path, scores, caplog):
+    write_run(tmp_path / "a", scores(0.8))
+    write_sweep(tmp_path, {"a": {}})
+    (tmp_path / "multirun.yaml").write_text("")
+    (tmp_path / "plan" / ".hydra").mkdir(parents=True)
+    (tmp_path / "plan" / "plan.json").write_text("{}")
+    paths = sorted(tmp_path.iterdir())
+    assert [run.name for run in find_runs(paths)] == ["a"]
+    left_out = ", ".join(str(path) for path in paths if path.name != "a")
+    assert [record.message for record in caplog.records] == [f"left out, as there is no run in it: {left_out}"]
+    with pytest.raises(ConfigError, match=r"there is no run in .*multirun\.yaml, .*plan"):
+        find_runs([tmp_path / "multirun.yaml", tmp_path / "plan"])
+    with pytest.raises(ConfigError, match="b is not there"):
+        find_runs([tmp_path / "a", tmp_path / "b"])
+
+
+def test_a_repeat_counts_for_nothing_from_its_beginning_unless_it_is_named_alone(tmp_path, scores, caplog):
+    write_run(tmp_path / "a", scores(0.8))
+    repeat = tmp_path / "a-repeat-1"
+    repeat.mkdir()
+    mark(repeat, tmp_path / "a")
+    write_config(repeat, {}, {})
+    assert not has_verdict(repeat)
+    assert [run.name for run in find_runs([tmp_path])] == ["a"]
+    assert [run.name for run in find_runs([repeat])] == ["a-repeat-1"]
+    assert [run.name for run in find_runs([repeat, tmp_path / "a"])] == ["a"]
+    assert caplog.records[-1].message == f"left out, as it repeats a run that is compared: {repeat}"
+
+
 def test_a_path_without_a_run_is_named_and_no_model_library_is_loaded(tmp_path, scores):
     write_run(tmp_path / "runs" / "a", scores(0.8))
     code = (
@@ -370,6 +439,6 @@ def test_a_path_without_a_run_is_named_and_no_model_library_is_loaded(tmp_path, 
     )
     assert called.returncode == 2
     assert called.stderr == (
-        f"mmexp: {tmp_path}/nothing holds no run. Give folders of runs or sweeps, such as multirun/vdr_tiny.\n"
+        f"mmexp: {tmp_path}/nothing is not there. Give folders of runs or sweeps, such as multirun/vdr_tiny.\n"
     )
     assert (tmp_path / "comparison" / "comparison.csv").exists()

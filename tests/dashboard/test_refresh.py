@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 from trackio.sqlite_storage import SQLiteStorage
 
+from mmexp.compare.__main__ import main as compare
 from mmexp.dashboard import refresh as refreshing
 from mmexp.dashboard.identity import IDENTITY
 from mmexp.dashboard.project import NAME
 from mmexp.dashboard.refresh import refresh, refresh_after
+from mmexp.repeat.mark import mark
 from mmexp.trackio_view import rebuild
 from tests.dashboard.run_folders import write_run, write_sweep
 
@@ -24,20 +26,31 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory):
-    """What is shown of a project with two sweeps on different data, and runs that failed or are gone."""
-    project, folder = f"test-{uuid.uuid4().hex[:8]}", tmp_path_factory.mktemp("runs")
+def project() -> str:
+    return f"test-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture(scope="module")
+def shown(project, tmp_path_factory):
+    """What is shown of a project with two sweeps on different data, a repeat, and runs that failed or are gone."""
+    folder = tmp_path_factory.mktemp("runs")
     runs = [
         *write_sweep(folder / "vdr_tiny" / "grid", project, [{"loss.scale": scale} for scale in (10, 20, 30)]),
         *write_sweep(folder / "vdr_tiny" / "seeds", project, [{"seed": 1}, {"seed": 2}], fingerprint="other"),
         failed_run(folder / "vdr_tiny" / "failed", project),
     ]
-    for run in runs:
+    repeat = write_run(folder / "vdr_tiny" / "failed-repeat-1", project, 0.5, fingerprint="of the repeat")
+    mark(repeat, runs[-1])
+    for run in (*runs, repeat):
         rebuild(run)
     gone = write_run(folder / "vdr_tiny" / "gone", project, 0.5)
     rebuild(gone)
     (gone / IDENTITY).unlink()
     refresh(project)
+    return held_by(project)
+
+
+def held_by(project: str) -> dict:
     [row] = SQLiteStorage.get_logs(project, NAME, run_id=NAME)
     return row
 
@@ -87,8 +100,8 @@ def test_beside_each_ranking_is_what_it_cost(shown):
     for ranked, costs in zip(rows_of(shown, "ranking"), rows_of(shown, "cost"), strict=True):
         assert [row["#"] for row in ranked] == [row["#"] for row in costs]
     [[first, *_]] = [rows for rows in rows_of(shown, "cost") if len(rows) == 3]
-    assert float(first.pop("points/kWh")) > 0
-    assert first == {
+    assert float(first["points/kWh"]) > 0
+    assert {name: cell for name, cell in first.items() if name != "points/kWh"} == {
         **{"#": "1", "scale": "30", "hours": "0.5", "GPU-hours": "0.5", "pages/s": "32"},
         **{"peak GB": "3.5", "kWh": "0.2", "kg CO2": "0.03"},
     }
@@ -98,6 +111,15 @@ def test_runs_without_a_result_are_listed_with_the_reason(shown):
     [rows] = rows_of(shown, "not compared")
     assert rows == [{"run": "failed", "status": "failed", "why": "OSError: disk full"}]
     assert "not where they were: vdr_tiny__gone." in shown["notes: project"]["_value"]
+
+
+def test_what_one_asks_for_is_written_and_what_all_look_at_stays(project, shown, tmp_path, capsys):
+    compare(["--project", project, "--part", "64", "--no-pages", "--output", str(tmp_path)])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "ndcg@10 at 64 on 40 queries" in printed
+    assert "00-comparison was left as it is" in printed
+    assert len([*tmp_path.glob("*/comparison.csv")]) == 2
+    assert held_by(project) == shown
 
 
 def test_each_table_has_its_figures(shown):

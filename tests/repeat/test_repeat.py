@@ -15,6 +15,7 @@ from mmexp.composition import thaw
 from mmexp.environment import environment
 from mmexp.repeat.__main__ import main
 from mmexp.repeat.original import Original
+from tests.compare.run_folders import write_sweep
 from tests.test_run import QUICK, SMALL, run_in
 
 
@@ -148,7 +149,7 @@ def test_other_code_and_packages_are_named_unless_anyway(original, again, capsys
     assert "pip install torch==" in line
     assert line.endswith("--anyway")
     change_loss(again, step=2, by=1e-9)
-    main([str(original), "--anyway"])
+    main(["--anyway", str(original)])
     assert report(again)["verdict"] == "agree within the interval"  # what has changed may move digits
     assert {change["what"] for change in report(again)["changes"]} >= {"commit", "torch"}
 
@@ -172,13 +173,21 @@ def test_data_that_is_gone_or_has_changed_is_refused(original, capsys, monkeypat
     assert not original.with_name("run-repeat-2").exists()
 
 
+def test_a_broken_result_is_named(original, tmp_path, capsys):
+    broken = tmp_path / "broken"
+    shutil.copytree(original, broken)
+    for text in ("[]", "{"):
+        (broken / "result.json").write_text(text)
+        assert f"{broken}/result.json cannot be read: " in refusal(capsys, broken)
+
+
 def test_what_is_no_finished_run_is_refused(original, tmp_path, capsys):
     unfinished = tmp_path / "unfinished"
     shutil.copytree(original, unfinished)
     (unfinished / "result.json").unlink()
     assert "is started, and only a finished run" in refusal(capsys, unfinished)
-    (tmp_path / "sweep.json").write_text("{}")
-    assert "is the folder of a sweep" in refusal(capsys, tmp_path)
+    write_sweep(tmp_path, {"member": {}})
+    assert f"is the folder of a sweep. Give one of its members, such as {tmp_path}/member." in refusal(capsys, tmp_path)
     assert "is no run folder" in refusal(capsys, tmp_path / "nothing")
 
 
@@ -187,6 +196,7 @@ def test_an_interrupted_repeat_goes_on_in_its_folder(original):
     begun = found.repeat()
     try:
         assert begun.run_dir.name == "run-repeat-2"
+        assert report(begun.run_dir) == {"original": str(original)}
         assert dataclasses.replace(found.repeat(), halvings=[]) == begun
     finally:
         shutil.rmtree(begun.run_dir)

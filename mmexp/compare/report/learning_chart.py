@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from mmexp.compare.report.charts import (
     GREY,
@@ -17,14 +18,19 @@ from mmexp.compare.report.charts import (
 )
 from mmexp.compare.report.naming import ranked_name
 from mmexp.compare.report.tables import Cell, Table
+from mmexp.compare.runs import Run
+from mmexp.unreadable import UnreadableFile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from mmexp.compare.comparison import Comparison, Row
-    from mmexp.compare.runs import Run
 
 SAMPLES, ENERGY = "x/samples_seen", "x/energy_kwh"
+History = list[dict[str, Any]]
+Histories = dict[Run, History]
+"""The rows of metrics.jsonl of the runs whose file can be read."""
+
 Point = tuple[float, float | None, float]
 """Samples seen, energy used, the metric."""
 
@@ -34,10 +40,11 @@ def learning_curves(comparison: Comparison) -> Chart | LeftOut:
     metric = comparison.metric.upper()
     title = f"Learning curves of {metric}"
     rows = best_and_reference(comparison)
-    curves = {n: learning_curve(row, comparison.metric) for n, row in enumerate(rows)}
+    histories, broken = read_histories(rows)
+    curves = {n: learning_curve(row, comparison.metric, histories) for n, row in enumerate(rows)}
     curves = {n: points for n, points in curves.items() if len(points) > 1}
     if not curves:
-        return LeftOut(title, "no run was evaluated in training.")
+        return LeftOut(title, f"no run was evaluated in training.{broken}")
     unit, per_kwh = energy_unit(kwh for points in curves.values() for _, kwh, _ in points)
     labels = {SAMPLES: "training samples seen", ENERGY: f"energy used ({unit})"}
     curves = {n: [_in_unit(point, per_kwh) for point in points] for n, points in curves.items()}
@@ -55,16 +62,29 @@ def learning_curves(comparison: Comparison) -> Chart | LeftOut:
         "Each point is an evaluation; those of several seeds are means."
         + ("" if has_energy else " No run says what energy it used.")
         + spread_of_settings(comparison, rows)
+        + broken
     )
     table = Table(["setting", *labels.values(), metric], cells)
     return Chart("learning_curves", title, reading, table, figure)
 
 
-def learning_curve(row: Row, metric: str) -> list[Point]:
+def read_histories(rows: Sequence[Row]) -> tuple[Histories, str]:
+    """What the runs logged; and in words, which of them are left out, as that cannot be read."""
+    histories: Histories = {}
+    broken = []
+    for run in (run for row in rows for run in row.setting.runs):
+        try:
+            histories[run] = run.history()
+        except UnreadableFile as error:
+            broken.append(f"{run.name} ({error.file.name} cannot be read: {error.why})")
+    return histories, f" Left out: {', '.join(broken)}." if broken else ""
+
+
+def learning_curve(row: Row, metric: str, histories: Histories) -> list[Point]:
     """The evaluations of a setting in training, in their order: means over its seeds, at what all of them have seen.
     Energy is in kWh."""
-    curves = [_evaluations(run, f"eval/{metric}") for run in row.setting.runs]
-    common = sorted(set.intersection(*map(set, curves)))
+    curves = [_evaluations(histories[run], f"eval/{metric}") for run in row.setting.runs if run in histories]
+    common = sorted(set.intersection(*map(set, curves))) if curves else []
     return [_mean_point(samples, [curve[samples] for curve in curves]) for samples in common]
 
 
@@ -79,9 +99,9 @@ def _mean_point(samples: float, of_seeds: list[tuple[float | None, float]]) -> P
     return samples, sum(used) / len(used) if len(used) == len(of_seeds) else None, sum(values) / len(values)
 
 
-def _evaluations(run: Run, name: str) -> dict[float, tuple[float | None, float]]:
+def _evaluations(history: History, name: str) -> dict[float, tuple[float | None, float]]:
     """{samples seen: (kWh, metric)}."""
-    rows = [row["metrics"] for row in run.history()]
+    rows = [row["metrics"] for row in history]
     return {row[SAMPLES]: (row.get(ENERGY), row[name]) for row in rows if None not in (row.get(name), row.get(SAMPLES))}
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmexp.compare.scores import Scores, finite, shared
+from mmexp.compare.scores import Scores, shared
 
 if TYPE_CHECKING:
     from mmexp.compare.comparison import Comparison
@@ -44,5 +44,5 @@ def scores_by_size(run: Run, stage: str, metric: str) -> dict[int, Scores]:
         if first is None or not ids.equals(first[0]):
             first = ids, shared(tuple(ids.to_pylist()))
         values = rows[metric].to_numpy().astype(np.float64)
-        found[size] = finite(Scores(first[1], values), metric, run.file(stage))
+        found[size] = Scores(first[1], values)
     return found
