@@ -100,8 +100,8 @@ def test_beside_each_ranking_is_what_it_cost(shown):
     for ranked, costs in zip(rows_of(shown, "ranking"), rows_of(shown, "cost"), strict=True):
         assert [row["#"] for row in ranked] == [row["#"] for row in costs]
     [[first, *_]] = [rows for rows in rows_of(shown, "cost") if len(rows) == 3]
-    assert float(first.pop("points/kWh")) > 0
-    assert first == {
+    assert float(first["points/kWh"]) > 0
+    assert {name: cell for name, cell in first.items() if name != "points/kWh"} == {
         **{"#": "1", "scale": "30", "hours": "0.5", "GPU-hours": "0.5", "pages/s": "32"},
         **{"peak GB": "3.5", "kWh": "0.2", "kg CO2": "0.03"},
     }
