@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmexp.compare.statistics import estimates
 from mmexp.metrics import PRIMARY_METRIC
 from mmexp.report import Metrics, Report
 
@@ -59,12 +58,10 @@ def _means_and_errors(report: Report, parts: Sequence[Any]) -> tuple[list[float]
     """The means of the parts, and how far their intervals reach below and above; None where queries are not known."""
     metrics: Mapping[Any, Metrics] = report.metrics
     means = [metrics[part][PRIMARY_METRIC] for part in parts]
-    values = [report.values(part, PRIMARY_METRIC) for part in parts]
-    known = [of_part for of_part in values if of_part is not None]
-    if len(known) < len(parts):
+    found = report.estimates(PRIMARY_METRIC)
+    if len(found) < len(parts):
         return means, None
-    found = [estimates([of_part[None]])[0] for of_part in known]  # directions may have unequally many queries
-    pairs = zip(means, found, strict=True)
+    pairs = zip(means, (found[part] for part in parts), strict=True)
     # An interval need not hold the mean of one that is all but constant, by rounding.
     ends = [(max(0.0, mean - one.low), max(0.0, one.high - mean)) for mean, one in pairs]
     return means, [list(side) for side in zip(*ends, strict=True)]

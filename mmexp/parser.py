@@ -1,12 +1,15 @@
-"""The arguments of `python -m mmexp.X` commands."""
+"""The arguments of `python -m mmexp.X` commands, and how these end."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 from mmexp.__main__ import complain
+from mmexp.outcome import RunFailed
+from mmexp.schema import ConfigError
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,3 +31,14 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         complain(f"{message}. U{self.format_usage()[1:]}")
+
+
+@contextmanager
+def ending_in_words() -> Iterator[None]:
+    """What cannot be as asked ends the command with one line and exit code 2, a run that failed with its own words."""
+    try:
+        yield
+    except ConfigError as error:
+        complain(str(error))
+    except RunFailed as failed:
+        failed.end_with_its_words()

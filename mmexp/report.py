@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mmexp.compare.statistics import Estimate, estimates
 from mmexp.compare.strata import Strata
 
 Metrics = dict[str, float]
@@ -35,6 +36,12 @@ class Report:
     def values(self, part: Any, metric: str) -> np.ndarray | None:
         """A metric of every query, float64 (queries,), at one key of `metrics`. None: it is known over all alone."""
         raise NotImplementedError
+
+    def estimates(self, metric: str) -> dict[Any, Estimate]:
+        """The mean and interval of each key of `metrics` whose queries' values are known. Each may have queries of its
+        own, and another number of them."""
+        values = {part: self.values(part, metric) for part in self.metrics}
+        return {part: estimates([of_part[None]])[0] for part, of_part in values.items() if of_part is not None}
 
     def sample(self, metric: str) -> tuple[np.ndarray, Strata | None] | None:
         """A metric of every query that counts for the whole model, float64 (queries,), and the strata over which `full`

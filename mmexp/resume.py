@@ -16,13 +16,12 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from mmexp.__main__ import CONF, complain
+from mmexp.__main__ import CONF
 from mmexp.composition import Composition, thaw, write
 from mmexp.composition_errors import explain
 from mmexp.experiment import Experiment, register, to_experiment
 from mmexp.out_of_memory import with_half_the_mini_batch
-from mmexp.outcome import RunFailed
-from mmexp.parser import Parser
+from mmexp.parser import Parser, ending_in_words
 from mmexp.rank import log_into
 from mmexp.schema import ConfigError
 from mmexp.slurm.jobs import refuse_while_queued
@@ -34,15 +33,11 @@ from mmexp.user_modules import imported_folders
 def resume() -> None:
     asked = parser().parse_args()
     folder, overrides = asked.run_dir, asked.where
-    try:
+    with ending_in_words():
         if (folder / INDEX).exists():
             resume_sweep(SweepFolder.open(folder), overrides)
         else:
             resume_run(thaw(folder), overrides)
-    except ConfigError as error:
-        complain(str(error))
-    except RunFailed as failed:
-        failed.end_with_its_words()
 
 
 def parser() -> Parser:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import fcntl
+import io
 import json
 import math
 import os
@@ -21,6 +23,16 @@ def write_whole(file: Path, text: str) -> None:
     """Write a file so that it is never seen half-written, also after a power cut."""
     with whole_file(file) as stream:
         stream.write(text.encode())
+
+
+def csv_of(rows: list[dict[str, Any]]) -> str:
+    """A table with a column for every key, in the order in which they come."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 @contextmanager

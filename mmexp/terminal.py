@@ -68,10 +68,7 @@ def print_results(baseline: Report | None, final: Report, metric: str) -> None:
 
 def _intervals(report: Report, metric: str) -> dict[Any, str]:
     """What follows the mean of each part; nothing where the queries' own scores are not known."""
-    from mmexp.compare.statistics import estimates
-
-    samples = _samples(report, metric)
-    found = {part: estimates([sample])[0] for part, sample in samples.items()}  # each has its own number of queries
+    found = report.estimates(metric)
     return {part: f"\n[{estimate.low:.4f}, {estimate.high:.4f}]" for part, estimate in found.items()}
 
 

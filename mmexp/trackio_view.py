@@ -16,7 +16,6 @@ from unittest.mock import patch
 
 from mmexp.dashboard.identity import read_identity
 from mmexp.run_files import read_rows
-from mmexp.unreadable import UnreadableFile
 
 if TYPE_CHECKING:
     from mmexp.tracking import Tracking
@@ -128,16 +127,14 @@ def rebuild(run_dir: Path) -> None:
 
 def main() -> None:
     """Rebuild the runs of the folders. Exit code 2 and one line where one of them cannot be read."""
-    from mmexp.__main__ import complain
-    from mmexp.parser import Parser
+    from mmexp.parser import Parser, ending_in_words
 
     parser = Parser("mmexp.trackio_view", __doc__)
     parser.add_argument("run_dirs", nargs="+", type=Path, metavar="RUN_DIR", help="folder of a run")
-    try:
-        for run_dir in parser.parse_args().run_dirs:
+    run_dirs = parser.parse_args().run_dirs
+    with ending_in_words():
+        for run_dir in run_dirs:
             rebuild(run_dir)
-    except UnreadableFile as error:
-        complain(str(error))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy as np
 
 from mmexp.benchmark.embedded import Embedded
 from mmexp.benchmark.splits import TaskSplit
+from mmexp.data.cells import text_of
 from mmexp.model_evaluator import TOP_DOCUMENTS
 from mmexp.report import Metrics
 
@@ -111,12 +112,6 @@ def rows_of(
             }
         )
     return rows
-
-
-def text_of(query: Any) -> str | None:
-    """The text of a query. None: it is a picture or a recording alone."""
-    text = query.get("text") if isinstance(query, dict) else query
-    return text if isinstance(text, str) else None
 
 
 def metric_name(name: str) -> str:

@@ -6,14 +6,13 @@ import argparse
 import re
 from pathlib import Path
 
-from mmexp.__main__ import complain
 from mmexp.compare import report
 from mmexp.compare.comparison import Comparison, compare
 from mmexp.compare.files import write_files
 from mmexp.compare.report.breakdowns import breakdown_by_setting
 from mmexp.compare.runs import find_runs
 from mmexp.compare.table import print_breakdown, print_comparison
-from mmexp.parser import Parser
+from mmexp.parser import Parser, ending_in_words
 from mmexp.schema import ConfigError
 from mmexp.sweep.folder import INDEX
 
@@ -26,10 +25,8 @@ LEFT_AS_IT_WAS = (
 def main(arguments: list[str] | None = None) -> None:
     """Print the comparison and write its folder. Exit code 2 and one line for what cannot be compared."""
     asked = parser().parse_args(arguments)
-    try:
+    with ending_in_words():
         compare_and_write(asked)
-    except ConfigError as error:
-        complain(str(error))
 
 
 def compare_and_write(asked: argparse.Namespace) -> None:

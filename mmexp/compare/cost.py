@@ -37,6 +37,10 @@ class Cost:
     points_per_kwh: float | None
     """100 x the gain over the baseline, per kWh."""
 
+    @property
+    def peak_gb(self) -> float | None:
+        return None if self.peak_memory_bytes is None else self.peak_memory_bytes / 1e9
+
 
 def cost_of(setting: Setting, gain: float | None) -> Cost:
     """What the runs of a setting took on average. `gain` is the mean difference to the baseline."""

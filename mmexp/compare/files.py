@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmexp.run_files import finite, write_whole
+from mmexp.run_files import csv_of, finite, write_whole
 
 if TYPE_CHECKING:
     from mmexp.compare.comparison import Comparison, Row
@@ -21,7 +19,7 @@ def write_files(comparison: Comparison, folder: Path) -> None:
     """Write both into `folder`, which exists."""
     rows = [flat_row(rank, row, row is comparison.reference) for rank, row in enumerate(comparison.rows, 1)]
     rows += [{"status": run.status, "setting": run.name, "error": run.error} for run in comparison.unfinished]
-    write_whole(folder / "comparison.csv", _csv(rows))
+    write_whole(folder / "comparison.csv", csv_of(rows))
     write_whole(folder / "comparison.json", json.dumps(finite(as_json(comparison)), indent=2, default=str))
 
 
@@ -84,12 +82,3 @@ def _json_difference(difference: Difference) -> dict[str, Any]:
 
 def _flat(prefix: str, difference: Difference | None) -> dict[str, Any]:
     return {f"{prefix}_{name}": value for name, value in (_json_difference(difference) if difference else {}).items()}
-
-
-def _csv(rows: list[dict[str, Any]]) -> str:
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

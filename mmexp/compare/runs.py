@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mmexp.compare.scores import DIRECTION, OWN_QUERIES, TASK, Scores, read_content, read_scores
+from mmexp.compare.scores import DIRECTION, OWN_QUERIES, TASK, Scores, read_content, read_scores, read_scores_by_size
 from mmexp.composition import TYPES, VALUES
 from mmexp.repeat.mark import is_repeat, original_of
 from mmexp.run_files import read_rows
@@ -71,6 +71,11 @@ class Run:
         return next((part for part in PARTS if self.result.get(f"by_{part}")), PARTS[0])
 
     @property
+    def has_own_queries(self) -> bool:
+        """Whether each of `parts` has queries of its own; sizes ask the same ones."""
+        return self.part in OWN_QUERIES
+
+    @property
     def parts(self) -> list[str]:
         """The embedding sizes, directions, numbers of documents reranked or tasks, as result.json names them."""
         return list(self.result.get(f"by_{self.part}", {}))
@@ -95,9 +100,21 @@ class Run:
         file = self.file(stage)
         if not file.exists() or not self.parts or (part is not None and part not in self.parts):
             return None
-        value = part if self.part in OWN_QUERIES else int(part or max(self.parts, key=int))
         with reading(file):
-            return read_scores(file, self.part, value, metric)
+            return read_scores(file, self.part, self.value_of(part), metric)
+
+    def value_of(self, part: str | None) -> int | str | None:
+        """What column `self.part` of the per-query scores has for one of `parts`. For the whole model the largest size,
+        or None for all directions or tasks."""
+        return part if self.has_own_queries else int(part or max(self.parts, key=int))
+
+    def scores_by_size(self, stage: str, metric: str) -> dict[int, Scores]:
+        """The scores at each of `parts`, which are sizes; empty where the stage was not measured query by query."""
+        file = self.file(stage)
+        if not file.exists():
+            return {}
+        with reading(file):
+            return read_scores_by_size(file, self.part, map(int, self.parts), metric)
 
     def content(self) -> dict[str, tuple[Any, ...]]:
         """What each query of the final evaluation asks, by its id. Raises `UnreadableFile`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -50,10 +51,7 @@ def read_scores(file: Path, part: str, value: int | str | None, metric: str) -> 
 
     Raises `ConfigError` where the file has no such metric, and what reading a broken file raises.
     """
-    of_task = ["weight", "split", "subset"] if part == TASK else []
-    with parquet.ParquetFile(file, read_dictionary=["query_id"]) as stored:
-        refuse_unknown(metric, stored.schema_arrow, file)
-        table = stored.read(columns=["query_id", part, metric, *of_task], use_threads=False)
+    table = _read(file, part, metric)
     # With numpy, as Arrow's own filter takes half a second to look whether there is pandas.
     of_part = np.asarray(table[part])
     kept = np.ones(len(of_part), dtype=bool) if value is None else of_part == value
@@ -62,11 +60,9 @@ def read_scores(file: Path, part: str, value: int | str | None, metric: str) -> 
     if not len(values):
         raise ValueError(f"it has no {metric} of {part} {value}")
     # Of all sizes, as figures show them; of the tasks of a benchmark, some may lack a metric.
-    if not np.isfinite(checked := values if part in OWN_QUERIES else numbers).all():
-        raise ValueError(f"{metric} is no finite number in {int((~np.isfinite(checked)).sum())} of {len(checked)} rows")
-    queries = table["query_id"].unify_dictionaries().combine_chunks()
-    words = queries.dictionary.to_pylist()
-    query_ids = [words[code] for code in np.asarray(queries.indices)[kept]]
+    _refuse_infinite(values if part in OWN_QUERIES else numbers, metric)
+    words, codes = _queries(table)
+    query_ids = [words[code] for code in codes[kept]]
     if part not in OWN_QUERIES:
         return Scores(shared(tuple(query_ids)), values)
     names_of, parts = np.unique(of_part[kept].astype(str), return_inverse=True)
@@ -76,6 +72,41 @@ def read_scores(file: Path, part: str, value: int | str | None, metric: str) -> 
         _, strata = np.unique(np.stack([parts.astype(str), *languages]), axis=1, return_inverse=True)
         return Scores(units, values, Strata.of(strata, np.asarray(table["weight"], dtype=np.float64)[kept]))
     return Scores(units, values, Strata.of(parts, 1 / np.bincount(parts)[parts]))
+
+
+def read_scores_by_size(file: Path, part: str, sizes: Iterable[int], metric: str) -> dict[int, Scores]:
+    """The same for each of several sizes, at one reading. Raises as `read_scores` does."""
+    table = _read(file, part, metric)
+    of_part, numbers = np.asarray(table[part]), np.asarray(table[metric], dtype=np.float64)
+    _refuse_infinite(numbers, metric)
+    words, codes = _queries(table)
+    query_ids: dict[bytes, tuple[str, ...]] = {}  # every size asks the same queries: made Python's once
+    found = {}
+    for size in sizes:
+        kept = of_part == size
+        asked = codes[kept]
+        if (key := asked.tobytes()) not in query_ids:
+            query_ids[key] = shared(tuple(words[code] for code in asked))
+        found[size] = Scores(query_ids[key], numbers[kept])
+    return found
+
+
+def _read(file: Path, part: str, metric: str) -> pa.Table:
+    of_task = ["weight", "split", "subset"] if part == TASK else []
+    with parquet.ParquetFile(file, read_dictionary=["query_id"]) as stored:
+        refuse_unknown(metric, stored.schema_arrow, file)
+        return stored.read(columns=["query_id", part, metric, *of_task], use_threads=False)
+
+
+def _queries(table: pa.Table) -> tuple[list[str], np.ndarray]:
+    """The distinct ids of queries, and which of them each row has."""
+    queries = table["query_id"].unify_dictionaries().combine_chunks()
+    return queries.dictionary.to_pylist(), np.asarray(queries.indices)
+
+
+def _refuse_infinite(values: np.ndarray, metric: str) -> None:
+    if not (is_finite := np.isfinite(values)).all():
+        raise ValueError(f"{metric} is no finite number in {int((~is_finite).sum())} of {len(values)} rows")
 
 
 def refuse_unknown(metric: str, schema: pa.Schema, file: Path) -> None:

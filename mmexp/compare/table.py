@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mmexp.compare.report.tables import shown
 from mmexp.compare.statistics import NOT_SHOWN
-from mmexp.sweep.names import SHORT
+from mmexp.sweep.names import short_names
 from mmexp.sweep.status import facts
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ COSTS: dict[str, Callable[[Row], float | None]] = {
     "hours": lambda row: row.cost.hours,
     "GPU-hours": lambda row: row.cost.gpu_hours,
     "pages/s": lambda row: row.cost.pages_per_second,
-    "peak GB": lambda row: None if row.cost.peak_memory_bytes is None else row.cost.peak_memory_bytes / 1e9,
+    "peak GB": lambda row: row.cost.peak_gb,
     "kWh": lambda row: row.cost.kwh,
     "GPU": lambda row: row.cost.gpu_kwh,
     "CPU": lambda row: row.cost.cpu_kwh,
@@ -161,8 +161,7 @@ def _is_pooled(comparison: Comparison) -> bool:
 
 
 def _setting_columns(comparison: Comparison) -> list[str]:
-    keys = list(comparison.axes)
-    return [SHORT.get(key, key.rpartition(".")[2]) for key in keys] if 0 < len(keys) <= MAX_PARAMETERS else ["setting"]
+    return short_names(list(comparison.axes)) if 0 < len(comparison.axes) <= MAX_PARAMETERS else ["setting"]
 
 
 def _setting_cells(setting: Setting, comparison: Comparison) -> list[str]:

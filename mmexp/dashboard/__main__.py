@@ -9,10 +9,8 @@ import argparse
 import signal
 from contextlib import suppress
 
-from mmexp.__main__ import complain
 from mmexp.dashboard.server import serve
-from mmexp.parser import Parser
-from mmexp.schema import ConfigError
+from mmexp.parser import Parser, ending_in_words
 
 
 def port(word: str) -> int:
@@ -35,14 +33,11 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     asked = arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
-    try:
-        with suppress(KeyboardInterrupt), serve(asked.project, asked.host, asked.port) as links:
-            for what, link in links.items():
-                print(f"{what + ':':<12}{link}", flush=True)
-            while True:
-                signal.pause()
-    except ConfigError as error:
-        complain(str(error))
+    with ending_in_words(), suppress(KeyboardInterrupt), serve(asked.project, asked.host, asked.port) as links:
+        for what, link in links.items():
+            print(f"{what + ':':<12}{link}", flush=True)
+        while True:
+            signal.pause()
 
 
 if __name__ == "__main__":

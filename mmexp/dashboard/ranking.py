@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mmexp.compare.table import COSTS, MAX_PARAMETERS, UNKNOWN, difference_words, estimate_words, number
-from mmexp.sweep.names import SHORT
+from mmexp.sweep.names import short_names
 
 if TYPE_CHECKING:
     from mmexp.compare.comparison import Comparison, Row
@@ -57,9 +57,7 @@ def _setting(comparison: Comparison, row: Row) -> dict[str, str]:
     keys = list(comparison.axes)
     if not 0 < len(keys) <= MAX_PARAMETERS:
         return {"setting": row.setting.label.replace("__", " ")}
-    short = [SHORT.get(key, key.rpartition(".")[2]) for key in keys]
-    names = short if len(set(short)) == len(short) else keys
-    return {name: str(row.setting.parameters[key]) for name, key in zip(names, keys, strict=True)}
+    return {name: str(row.setting.parameters[key]) for name, key in zip(short_names(keys), keys, strict=True)}
 
 
 def _in_words(difference: Difference | None) -> str:

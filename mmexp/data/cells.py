@@ -58,9 +58,13 @@ class Cells(ABC):
 
         return xxhash.xxh3_128_hexdigest(self.encoded(index))
 
+    def decoding(self, index: int) -> str:
+        """How the cell is decoded, where there is a choice: the model gets other input. Empty: as it is stored."""
+        return ""
+
     def digest(self, index: int) -> str:
-        """Of what a model is given: of what is stored, and of how that is decoded where there is a choice."""
-        return self.stored_digest(index)
+        """Of what a model is given: of what is stored, and of how that is decoded."""
+        return self.stored_digest(index) + self.decoding(index)
 
 
 class Values(Cells):
@@ -97,9 +101,9 @@ class Joined(Cells):
         part, inner = self._places[index]
         return part.size(inner)
 
-    def digest(self, index: int) -> str:
+    def decoding(self, index: int) -> str:
         part, inner = self._places[index]
-        return part.digest(inner)
+        return part.decoding(inner)
 
     def source(self, index: int) -> str:
         part, inner = self._places[index]

@@ -115,10 +115,8 @@ class ColumnCells(Cells):
             return Path(value.as_py()).stat().st_size
         return value.as_buffer().size if hasattr(value, "as_buffer") and value.is_valid else len(repr(value.as_py()))
 
-    def digest(self, index: int) -> str:
-        """Another for a recording or video that is decoded another way: the model gets other input."""
-        digest = super().digest(index)
-        return digest if self._decoders[self._places[index][0]] is None else f"{digest}@{self.media}"
+    def decoding(self, index: int) -> str:
+        return "" if self._decoders[self._places[index][0]] is None else f"@{self.media}"
 
 
 def _encoded_column(dataset: Dataset, column: str) -> pa.ChunkedArray:

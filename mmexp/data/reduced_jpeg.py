@@ -41,9 +41,8 @@ class ReducedJpeg(Cells):
     def source(self, index: int) -> str:
         return self.cells.source(index)
 
-    def digest(self, index: int) -> str:
-        """Another than that of a JPEG page decoded whole: the model sees slightly other pixels."""
-        whole = self.cells.digest(index)
+    def decoding(self, index: int) -> str:
+        whole = self.cells.decoding(index)
         return f"{whole}@{self.num_pixels}" if is_jpeg(self.cells.encoded(index)) else whole
 
 

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from mmexp.data.attributes import Attributes
@@ -105,14 +106,19 @@ class RetrievalData:
         import xxhash
 
         split = self.evaluation
-        digest = split.documents.digest if as_decoded else split.documents.stored_digest
         content = xxhash.xxh3_64()
         for query, relevant in split.relevant.items():
             answers = sorted(split.documents.ids[document] for document in relevant)
             content.update(f"{split.queries.digest(query)} {answers}\n".encode())
-        for document in split.corpus:
-            content.update(f"{split.documents.ids[document]} {digest(document)}\n".encode())
+        for id_, stored, decoding in self._pages:
+            content.update(f"{id_} {stored}{decoding if as_decoded else ''}\n".encode())
         return content.hexdigest()
+
+    @cached_property
+    def _pages(self) -> list[tuple[str, str, str]]:
+        """The id of every document of the evaluation, and both parts of its digest: each is read once."""
+        documents = self.evaluation.documents
+        return [(documents.ids[n], documents.stored_digest(n), documents.decoding(n)) for n in self.evaluation.corpus]
 
 
 def merge_duplicates(split: Split) -> Split:

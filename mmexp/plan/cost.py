@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmexp.run_files import read_rows
 from mmexp.schema import ConfigError
+from mmexp.sweep.status import read_result
 
 if TYPE_CHECKING:
     from mmexp.models.facts import ModelFacts
@@ -84,7 +84,7 @@ class Measured:
 
     def __init__(self, run_dir: Path, facts: ModelFacts) -> None:
         self.run_dir = run_dir
-        self.result: dict[str, Any] = json.loads((run_dir / "result.json").read_text())
+        self.result = read_result(run_dir)
         parameters = self.result["model"]["parameters"]
         if parameters != facts.parameters:
             raise ConfigError(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from mmexp.schema import ConfigError
+from mmexp.sweep.status import read_result
 
 
 class Device(Enum):
@@ -62,11 +62,11 @@ class Plan:
                 "plan.watts=null, or plan.samples_per_second in place of plan.like."
             )
         if self.like is not None:
-            self._check_like(Path(self.like) / "result.json")
+            self._check_like(Path(self.like))
 
-    def _check_like(self, file: Path) -> None:
-        result = json.loads(file.read_text()) if file.exists() else {}
-        if result.get("status") != "finished" or not result.get("throughput"):
+    def _check_like(self, run_dir: Path) -> None:
+        result = read_result(run_dir)
+        if result["status"] != "finished" or not result.get("throughput"):
             raise ConfigError(
                 f"plan.like={self.like} is no folder of a finished training. Give one whose result.json has a "
                 "throughput, or state one: plan.samples_per_second=..."

@@ -42,8 +42,6 @@ class Tracker(TorchDispatchMode):
         self.held: Counter[str] = Counter()
         self.peak = 0
         """The most bytes that were held at a time."""
-        self.at_peak: Counter[str] = Counter()
-        """The same by category."""
         self.working_peak = 0
         """The most bytes beside weights, gradients and optimizer states that were held at a time."""
         self.at_working_peak: Counter[str] = Counter()
@@ -96,8 +94,7 @@ class Tracker(TorchDispatchMode):
 
     def _note_peaks(self) -> None:
         total = sum(self.held.values())
-        if total > self.peak:
-            self.peak, self.at_peak = total, self.held.copy()
+        self.peak = max(self.peak, total)
         working = total - sum(self.held[name] for name in STATE)
         if working > self.working_peak:
             self.working_peak, self.at_working_peak = working, self.held.copy()

@@ -10,8 +10,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from mmexp.__main__ import complain
-from mmexp.parser import Parser
+from mmexp.parser import Parser, ending_in_words
 from mmexp.quantize.runs import open_run
 from mmexp.schema import ConfigError
 
@@ -19,10 +18,8 @@ from mmexp.schema import ConfigError
 def main(arguments: list[str] | None = None) -> None:
     asked = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S")
-    try:
+    with ending_in_words():
         quantize(asked.run_dir, asked.dims, asked.margin, asked.rescore_multiplier)
-    except ConfigError as error:
-        complain(str(error))
 
 
 def quantize(run_dir: Path, dims: list[int] | None, margin: float, rescore_multiplier: int) -> None:

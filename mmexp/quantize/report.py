@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import platform
 from collections.abc import Sequence
@@ -16,7 +14,7 @@ from mmexp.metrics import PRIMARY_METRIC
 from mmexp.quantize.encoding import Encoded
 from mmexp.quantize.recommendation import is_equal, is_non_inferior, recommended, surest
 from mmexp.quantize.settings import Row
-from mmexp.run_files import finite, write_whole
+from mmexp.run_files import csv_of, finite, write_whole
 
 FOLDER = "quantization"
 MILLION = 1_000_000
@@ -88,11 +86,7 @@ class Quantization:
         folder.mkdir(exist_ok=True)
         self._write_per_query(folder / "per_query.parquet")
         entries = [self.entry(row) for row in self.rows]
-        text = io.StringIO()
-        table = csv.DictWriter(text, fieldnames=list(entries[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(entries)
-        write_whole(folder / "quantization.csv", text.getvalue())
+        write_whole(folder / "quantization.csv", csv_of(entries))
         write_whole(folder / "quantization.json", json.dumps(finite(self.summary()), indent=2, allow_nan=False))
         return folder
 

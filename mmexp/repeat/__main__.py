@@ -15,10 +15,8 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from mmexp.__main__ import complain
 from mmexp.composition import TYPES, VALUES, Composition
-from mmexp.outcome import RunFailed
-from mmexp.parser import Parser
+from mmexp.parser import Parser, ending_in_words
 from mmexp.rank import log_into
 from mmexp.repeat.agreement import Agreement, Verdict
 from mmexp.repeat.conditions import Change
@@ -36,12 +34,8 @@ ANYWAY = "--anyway"
 
 def main(arguments: list[str] | None = None) -> None:
     asked = parser().parse_args(arguments)
-    try:
+    with ending_in_words():
         repeat(asked.run_dir, asked.launch, asked.anyway)
-    except ConfigError as error:
-        complain(str(error))
-    except RunFailed as failed:
-        failed.end_with_its_words()
 
 
 def parser() -> Parser:

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 from mmexp.__main__ import complain
-from mmexp.parser import Parser
-from mmexp.schema import ConfigError
+from mmexp.parser import Parser, ending_in_words
 from mmexp.slurm.jobs import FILE, job_of
 from mmexp.slurm.progress import Progress
 
@@ -21,10 +20,8 @@ def main() -> None:
     progress = Progress([job for file in files if (job := job_of(file.parent)) is not None])
     if not progress.jobs:
         complain(f"{folder} has no job, and no run in it has. Submit one with launch=slurm.")
-    try:
+    with ending_in_words():
         progress.look()
-    except ConfigError as error:
-        complain(str(error))
     from rich.console import Console
 
     Console().print(progress.table())

@@ -50,6 +50,13 @@ def values(parameters: dict[str, str]) -> dict[str, Any]:
     return {key: parser.parse_override(f"{key}={value}").value() for key, value in parameters.items()}
 
 
+def short_names(keys: Sequence[str]) -> list[str]:
+    """What tables call them: what is swept most by its short name, others by their last part; whole keys where those
+    would be the same."""
+    short = [SHORT.get(key, key.rpartition(".")[2]) for key in keys]
+    return short if len(set(short)) == len(short) else list(keys)
+
+
 def label(parameters: dict[str, str]) -> str:
     """For people: "bs=8__px=100000". Safe as a file name and in a link."""
     name = "__".join(f"{SHORT.get(key, key)}={value}" for key, value in parameters.items())

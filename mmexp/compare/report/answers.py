@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 TOP = 3
 
-SIZES = ("dim", "top_k")
-"""Parts at which the same queries are asked again. Others, such as directions, have queries of their own."""
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -70,7 +67,7 @@ def attributes(run: Run, part: str | None, query_ids: Sequence[str]) -> dict[str
 
 def id_in_data(run: Run, query_id: str) -> str:
     """What the data calls a query."""
-    return query_id if run.part in SIZES else query_id.partition("/")[2]
+    return query_id.partition("/")[2] if run.has_own_queries else query_id
 
 
 def read(run: Run, stage: str, part: str | None, columns: Sequence[str]) -> pa.Table:
@@ -85,8 +82,8 @@ def read(run: Run, stage: str, part: str | None, columns: Sequence[str]) -> pa.T
     names = parquet.read_schema(file).names
     wanted = [name for name in names if name in ("query_id", run.part, *columns) or name.startswith(PREFIX)]
     table = parquet.read_table(file, columns=wanted)
-    if run.part in SIZES:
-        return table.filter(compute.equal(table[run.part], int(part or max(run.parts, key=int))))
+    if not run.has_own_queries:
+        return table.filter(compute.equal(table[run.part], run.value_of(part)))
     ids = compute.binary_join_element_wise(table[run.part], table["query_id"], "/")
     table = table.set_column(table.column_names.index("query_id"), "query_id", ids)
     return table if part is None else table.filter(compute.equal(table[run.part], part))

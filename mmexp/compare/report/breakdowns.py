@@ -70,7 +70,7 @@ class Columns(dict[str, list[Any]]):
     def of(cls, comparison: Comparison) -> Columns:
         run = comparison.reference.setting.runs[0]
         found = cls(answers.attributes(run, comparison.part, comparison.query_ids))
-        if run.part not in answers.SIZES:
+        if run.has_own_queries:
             found[run.part] = [query.partition("/")[0] for query in comparison.query_ids]
         texts = answers.texts(run, comparison.part, comparison.query_ids)
         lengths = [None if text is None else len(text.split()) for text in texts]

@@ -29,7 +29,6 @@ STAGES = ("baseline", "final")
 BLOCK = 16
 """Curves whose scores are in memory at a time."""
 
-OTHERS_ARE_GREY = " Grey are the other settings, dotted before training; the table has them all."
 Curve = dict[int, Interval]
 """{embedding size or number of documents: metric}."""
 

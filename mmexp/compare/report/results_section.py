@@ -90,9 +90,8 @@ def cost(comparison: Comparison) -> Markup:
     rows, sources = [], []
     for rank, row in enumerate(comparison.rows, 1):
         of = row.cost
-        peak = None if of.peak_memory_bytes is None else of.peak_memory_bytes / 1e9
         cells: list[Cell] = [
-            *(rank, setting_name(row.setting), of.hours, of.gpu_hours, of.pages_per_second, peak, of.gpu_kwh),
+            *(rank, setting_name(row.setting), of.hours, of.gpu_hours, of.pages_per_second, of.peak_gb, of.gpu_kwh),
             *(of.cpu_kwh, of.ram_kwh, of.kwh, of.co2_kg, of.points_per_kwh),
         ]
         rows.append(element("tr", *cells_of(cells)))
