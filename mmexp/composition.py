@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mmexp.run_files import read_rows, write_whole
+from mmexp.recording.run_files import read_rows, write_whole
+from mmexp.recording.unreadable import as_mapping, reading
 from mmexp.schema import SCHEMAS, ConfigError, register_components
-from mmexp.unreadable import as_mapping, reading
 from mmexp.user_modules import import_modules_of, imported_folders
 
 if TYPE_CHECKING:

@@ -19,18 +19,18 @@ from mmexp.composition import freeze
 from mmexp.data import Data
 from mmexp.dims import Dims
 from mmexp.embedder_archs import EmbedderArch
+from mmexp.evaluation.reranking_settings import Reranking
+from mmexp.evaluation.two_stage_settings import TwoStage
 from mmexp.launchers import Launcher
 from mmexp.losses import Loss
 from mmexp.model_kind import ModelKind
 from mmexp.models import Model
-from mmexp.parts import Part
 from mmexp.plan.settings import Plan
 from mmexp.reranker_archs import RerankerArch
-from mmexp.reranking_settings import Reranking
 from mmexp.schema import ConfigError, did_you_mean, register_components
 from mmexp.sweep.settings import Sweep
 from mmexp.tracking import Tracking
-from mmexp.two_stage_settings import TwoStage
+from mmexp.training.parts import Part
 
 PLUGINS = str(Path(__file__).parent / "plugins")
 # Engines that split the weights over the processes.

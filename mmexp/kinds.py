@@ -18,16 +18,16 @@ from sentence_transformers import (
 )
 
 from mmexp.data.pairs import training_examples
-from mmexp.evaluate import Evaluator
+from mmexp.evaluation.evaluate import Evaluator
+from mmexp.evaluation.multi_vector import MultiVectorEvaluator
+from mmexp.evaluation.reranking import RerankingEvaluator
+from mmexp.evaluation.two_stage import TwoStageEvaluator
 from mmexp.experiment import Experiment, Task
 from mmexp.losses.taught import Taught
 from mmexp.model_kind import ModelKind
 from mmexp.models import named
 from mmexp.models.facts import check_modalities, model_facts
-from mmexp.multi_vector import MultiVectorEvaluator
-from mmexp.reranking import RerankingEvaluator
-from mmexp.teacher import Teacher
-from mmexp.two_stage import TwoStageEvaluator
+from mmexp.training.teacher import Teacher
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from mmexp.data.splits import RetrievalData, Split
     from mmexp.data.training import Examples
-    from mmexp.encode import Encoder
-    from mmexp.model_evaluator import ModelEvaluator, Phase
+    from mmexp.evaluation.encode import Encoder
+    from mmexp.evaluation.model_evaluator import ModelEvaluator, Phase
     from mmexp.models.facts import ModelFacts
 
 log = logging.getLogger(__name__)

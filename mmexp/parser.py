@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from mmexp.__main__ import complain
-from mmexp.outcome import RunFailed
+from mmexp.processes.outcome import RunFailed
 from mmexp.schema import ConfigError
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from mmexp.__main__ import complain
 from mmexp.composition import Composition, thaw
-from mmexp.interruption import is_rank
-from mmexp.processes import die_with_parent
+from mmexp.processes.children import die_with_parent
+from mmexp.processes.interruption import is_rank
 from mmexp.schema import ConfigError
 
 
@@ -36,8 +36,8 @@ def run_rank() -> None:
     os.chdir(composition.working_directory)
     log_into(composition)
     without_compiler()
+    from mmexp.recording.upload import upload
     from mmexp.run import run
-    from mmexp.upload import upload
 
     run(composition)
     if is_rank():

@@ -20,8 +20,8 @@ from mmexp.__main__ import CONF
 from mmexp.composition import Composition, thaw, write
 from mmexp.composition_errors import explain
 from mmexp.experiment import Experiment, register, to_experiment
-from mmexp.out_of_memory import with_half_the_mini_batch
 from mmexp.parser import Parser, ending_in_words
+from mmexp.processes.out_of_memory import with_half_the_mini_batch
 from mmexp.rank import log_into
 from mmexp.schema import ConfigError
 from mmexp.slurm.jobs import refuse_while_queued

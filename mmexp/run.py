@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import set_seed
 
-from mmexp import ranks
-from mmexp.arguments import check_batch_size, training_arguments
-from mmexp.encode import Encoder
-from mmexp.evaluate import DimReport
+from mmexp.data.workers import fork_workers
+from mmexp.distributed import ranks
+from mmexp.evaluation.encode import Encoder
+from mmexp.evaluation.evaluate import DimReport
+from mmexp.evaluation.output_cache import cache_of
 from mmexp.experiment import Task
-from mmexp.figures import plot
-from mmexp.fit import fit
 from mmexp.kinds import kind_of
 from mmexp.models.facts import check_modalities, model_facts
-from mmexp.output_cache import cache_of
-from mmexp.record import Record
-from mmexp.save import peak_memory_bytes, save_model
-from mmexp.tuning import Tuning
-from mmexp.workers import fork_workers
+from mmexp.recording.figures import plot
+from mmexp.recording.record import Record
+from mmexp.training.arguments import check_batch_size, training_arguments
+from mmexp.training.fit import fit
+from mmexp.training.save import peak_memory_bytes, save_model
+from mmexp.training.tuning import Tuning
 
 if TYPE_CHECKING:
     from mmexp.composition import Composition
-    from mmexp.model_evaluator import ModelEvaluator
-    from mmexp.report import Report
+    from mmexp.evaluation.model_evaluator import ModelEvaluator
+    from mmexp.evaluation.report import Report
 
 log = logging.getLogger(__name__)
 

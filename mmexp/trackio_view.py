@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from mmexp.dashboard.identity import read_identity
-from mmexp.run_files import read_rows
+from mmexp.recording.run_files import read_rows
 
 if TYPE_CHECKING:
     from mmexp.tracking import Tracking

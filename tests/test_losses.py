@@ -15,7 +15,7 @@ from sentence_transformers.sentence_transformer import losses as library
 from mmexp.data.hub_columns import HubColumns
 from mmexp.data.made_up_pages import MadeUpPages
 from mmexp.data.pairs import Direction, Rows, judged, training_examples
-from mmexp.encode import Encoder
+from mmexp.evaluation.encode import Encoder
 from mmexp.losses.distillation import MarginMse
 from mmexp.losses.gist import CachedGist, Gist
 from mmexp.losses.mnrl import CachedMnrl, Interaction, Mnrl, PartitionMode
@@ -23,7 +23,7 @@ from mmexp.models.hub import HubModel
 from mmexp.models.tiny_vlm import TinyVlm, write_checkpoint
 from mmexp.reranker_archs.any_to_any import AnyToAny
 from mmexp.schema import ConfigError
-from mmexp.teacher import Teacher
+from mmexp.training.teacher import Teacher
 from tests.conftest import png, write_config, write_readme
 from tests.loss_options import EMBEDDER_LOSSES, with_what_it_needs
 from tests.test_run import QUICK, SMALL, evaluated_again, experiment_of, losses_of, run_in

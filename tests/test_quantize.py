@@ -14,8 +14,8 @@ import torch
 from scipy import stats
 
 from mmexp.composition import freeze
-from mmexp.encode import Encoder
-from mmexp.metrics import Ranking
+from mmexp.evaluation.encode import Encoder
+from mmexp.evaluation.metrics import Ranking
 from mmexp.quantize.__main__ import main
 from mmexp.quantize.encoding import encoder_of, loaded
 from mmexp.quantize.indexes import Bfloat16Index, BinaryIndex, Float32Index, Int8Index

@@ -19,9 +19,9 @@ from mmexp.compare.runs import find_runs
 from mmexp.composition import freeze, thaw
 from mmexp.experiment import register, to_experiment
 from mmexp.models.tiny_vlm import TinyVlm, write_checkpoint
+from mmexp.recording.upload import upload
 from mmexp.run import run
 from mmexp.schema import ConfigError
-from mmexp.upload import upload
 from tests.conftest import page, vdr_columns_rows, write_config, write_readme
 
 SMALL = [
@@ -186,7 +186,7 @@ QUICK = [
 
 
 def test_every_experiment_that_trains_has_a_stand_in():
-    evaluated_only = {"two_stage", "two_stage_tiny"}  # tests/test_two_stage.py
+    evaluated_only = {"two_stage", "two_stage_tiny"}  # tests/evaluation/test_two_stage.py
     assert set(STAND_INS) | evaluated_only == {path.stem for path in (CONF / "experiment").glob("*.yaml")}
 
 
@@ -290,7 +290,7 @@ def test_evaluate_alone_gives_the_baseline_of_a_training_run(vdr_columns, tmp_pa
 
 
 def test_members_of_a_sweep_share_one_baseline(vdr_columns, tmp_path, monkeypatch, caplog):
-    from mmexp.encode import Encoder
+    from mmexp.evaluation.encode import Encoder
 
     calls = []
     encode = Encoder.encode
@@ -342,7 +342,7 @@ def test_interrupted_and_resumed_equals_uninterrupted_step_for_step(vdr_columns,
     whole = run_in(tmp_path / "whole", *common)
 
     with monkeypatch.context() as patched:
-        patched.setattr("mmexp.fit.optional_callbacks", lambda experiment, folder: [stop_after(7)])
+        patched.setattr("mmexp.training.fit.optional_callbacks", lambda experiment, folder: [stop_after(7)])
         with pytest.raises(KeyboardInterrupt):
             run_in(tmp_path / "parts", *common)
     interrupted = json.loads((tmp_path / "parts" / "run" / "result.json").read_text())
@@ -411,7 +411,7 @@ def test_what_cannot_be_is_refused_and_the_run_folder_says_so(vdr_columns, tmp_p
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run_as_diverged(vdr_columns, tmp_path):
-    from mmexp.record import Diverged
+    from mmexp.recording.record import Diverged
 
     common = ["+experiment=vdr_2b", "model=tiny_vlm", *SMALL, *QUICK, "dims=halves", f"data.path={vdr_columns}"]
     with pytest.raises(Diverged, match=r"Lower trainer\.learning_rate"):

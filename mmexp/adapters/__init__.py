@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmexp.parts import Part  # at run time: the schema resolves every annotation
 from mmexp.schema import ConfigError
+from mmexp.training.parts import Part  # at run time: the schema resolves every annotation
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel

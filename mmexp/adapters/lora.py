@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmexp.adapters import Adapter, transformers_of
-from mmexp.parts import Part, part_of, require_parts
 from mmexp.schema import ConfigError, did_you_mean, schema
+from mmexp.training.parts import Part, part_of, require_parts
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel

@@ -9,7 +9,7 @@ from mteb.models.model_meta import ModelMeta
 from mteb.types import PromptType
 
 from mmexp.benchmark.splits import TaskSplit
-from mmexp.metrics import Embeddings, Similarity
+from mmexp.evaluation.metrics import Embeddings, Similarity
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata

@@ -14,13 +14,13 @@ from mmexp.benchmark.embedded import Embedded
 from mmexp.benchmark.scoring import TaskScores, score, weighted_rows, write_scores
 from mmexp.benchmark.splits import TaskSplit
 from mmexp.compare.strata import Strata
-from mmexp.evaluate import Evaluator
-from mmexp.metrics import PRIMARY_METRIC
-from mmexp.model_evaluator import ModelEvaluator, OutputEvaluator, Phase
-from mmexp.report import Metrics, Report
+from mmexp.evaluation.evaluate import Evaluator
+from mmexp.evaluation.metrics import PRIMARY_METRIC
+from mmexp.evaluation.model_evaluator import ModelEvaluator, OutputEvaluator, Phase
+from mmexp.evaluation.report import Metrics, Report
 
 if TYPE_CHECKING:
-    from mmexp.output_cache import OutputCache
+    from mmexp.evaluation.output_cache import OutputCache
 
 log = logging.getLogger(__name__)
 

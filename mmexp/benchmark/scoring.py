@@ -14,8 +14,8 @@ import numpy as np
 from mmexp.benchmark.embedded import Embedded
 from mmexp.benchmark.splits import TaskSplit
 from mmexp.data.cells import text_of
-from mmexp.model_evaluator import TOP_DOCUMENTS
-from mmexp.report import Metrics
+from mmexp.evaluation.model_evaluator import TOP_DOCUMENTS
+from mmexp.evaluation.report import Metrics
 
 if TYPE_CHECKING:
     from mteb.results import TaskResult

@@ -20,8 +20,8 @@ from mmexp.compare.runs import Run
 from mmexp.compare.settings import Scalar, Setting, axes, settings_of
 from mmexp.compare.statistics import Difference, Estimate, differences, estimates
 from mmexp.compare.strata import Strata
+from mmexp.recording.unreadable import UnreadableFile
 from mmexp.schema import ConfigError, did_you_mean
-from mmexp.unreadable import UnreadableFile
 
 
 @dataclass(frozen=True)

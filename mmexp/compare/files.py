@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmexp.run_files import csv_of, finite, write_whole
+from mmexp.recording.run_files import csv_of, finite, write_whole
 
 if TYPE_CHECKING:
     from mmexp.compare.comparison import Comparison, Row

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmexp.run_files import write_whole
+from mmexp.recording.run_files import write_whole
+from mmexp.recording.unreadable import read_json, reading
 from mmexp.sweep.member import Member, read_members
-from mmexp.unreadable import read_json, reading
 
 if TYPE_CHECKING:
     from mmexp.experiment import Experiment

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mmexp.dashboard.identity import read_identity
+from mmexp.recording.unreadable import UnreadableFile
 from mmexp.schema import ConfigError, did_you_mean
 from mmexp.trackio_view import import_inbox, offline
-from mmexp.unreadable import UnreadableFile
 
 NAME = "00-comparison"
 """The run that holds the comparison of the others."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mmexp.data.cells import Joined, first_of_each
 from mmexp.data.splits import Row, Split
-from mmexp.run_files import whole_file
+from mmexp.recording.run_files import whole_file
 from mmexp.schema import ConfigError
 
 log = logging.getLogger(__name__)

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmexp.out_of_memory import with_half_the_mini_batch
-from mmexp.outcome import metric_of
-from mmexp.processes import Child
+from mmexp.processes.children import Child
+from mmexp.processes.out_of_memory import with_half_the_mini_batch
+from mmexp.processes.outcome import metric_of
 from mmexp.schema import ConfigError
 from mmexp.sweep.side_by_side import SideBySide
 
 if TYPE_CHECKING:
-    from mmexp.command import Command
     from mmexp.composition import Composition
+    from mmexp.processes.command import Command
     from mmexp.slurm.jobs import Job
 
 

@@ -10,12 +10,12 @@ from omegaconf import MISSING
 from mmexp.launchers import Launcher
 from mmexp.launchers.accelerate_launch import accelerate_launch
 from mmexp.launchers.engine import Engine
+from mmexp.recording.visible_gpus import num_visible_gpus
 from mmexp.schema import ConfigError, schema
-from mmexp.visible_gpus import num_visible_gpus
 
 if TYPE_CHECKING:
-    from mmexp.command import Command
     from mmexp.composition import Composition
+    from mmexp.processes.command import Command
 
 AUTO = "auto"
 

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mmexp.command import LAUNCH_MODULE, Command, one_process, rank_arguments
+from mmexp.processes.command import LAUNCH_MODULE, Command, one_process, rank_arguments
 
 if TYPE_CHECKING:
     from mmexp.composition import Composition

@@ -6,9 +6,9 @@ import gc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mmexp.command import Command, one_process
 from mmexp.launchers import Launcher
-from mmexp.out_of_memory import with_half_the_mini_batch
+from mmexp.processes.command import Command, one_process
+from mmexp.processes.out_of_memory import with_half_the_mini_batch
 from mmexp.schema import schema
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class InProcess(Launcher):
             return super().launch(composition)
         import torch
 
+        from mmexp.recording.upload import upload
         from mmexp.run import run
-        from mmexp.upload import upload
 
         while True:
             try:

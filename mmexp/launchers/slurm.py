@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import MISSING
 
-from mmexp.command import Command
 from mmexp.launchers import Launcher
 from mmexp.launchers.accelerate_launch import Machine, accelerate_launch
 from mmexp.launchers.engine import Engine
-from mmexp.outcome import metric_of
+from mmexp.processes.command import Command
+from mmexp.processes.outcome import metric_of
+from mmexp.recording.visible_gpus import num_visible_gpus
 from mmexp.schema import ConfigError, schema
 from mmexp.slurm.progress import wait_for
 from mmexp.slurm.submission import submit_array, submit_run, write_script
-from mmexp.visible_gpus import num_visible_gpus
 
 if TYPE_CHECKING:
     from mmexp.composition import Composition

@@ -56,7 +56,7 @@ class OnlineContrastive(LabelledPairs):
     def build(self, model: SentenceTransformer) -> nn.Module:
         from sentence_transformers.sentence_transformer.losses import OnlineContrastiveLoss, SiameseDistanceMetric
 
-        from mmexp.gathered import GatheredOnlineContrastiveLoss
+        from mmexp.distributed.gathered import GatheredOnlineContrastiveLoss
 
         metric = getattr(SiameseDistanceMetric, self.distance.value)
         loss_class = GatheredOnlineContrastiveLoss if several_processes() else OnlineContrastiveLoss

@@ -28,7 +28,7 @@ class CoSent(EmbedderLoss):
     def build(self, model: SentenceTransformer) -> nn.Module:
         from sentence_transformers.sentence_transformer.losses import CoSENTLoss
 
-        from mmexp.gathered import GatheredCoSENTLoss
+        from mmexp.distributed.gathered import GatheredCoSENTLoss
 
         loss_class = GatheredCoSENTLoss if several_processes() else CoSENTLoss
         return loss_class(model, scale=self.scale)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mmexp.data.training import Examples
     from mmexp.experiment import Experiment
-    from mmexp.teacher import Teacher
+    from mmexp.training.teacher import Teacher
 
 
 @dataclass

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mmexp.data.training import Examples
-    from mmexp.teacher import Teacher
+    from mmexp.training.teacher import Teacher
 
 
 class MarginStrategy(Enum):
@@ -75,7 +75,7 @@ class Gist(Guided):
     """Guided in-batch negatives. The whole batch is in memory at once."""
 
     def build(self, model: SentenceTransformer) -> nn.Module:
-        from mmexp.guided import GuidedLoss
+        from mmexp.training.guided import GuidedLoss
 
         return GuidedLoss(model, **self.options())
 
@@ -94,6 +94,6 @@ class CachedGist(MiniBatches, Guided):
             )
 
     def build(self, model: SentenceTransformer) -> nn.Module:
-        from mmexp.guided import GuidedLoss
+        from mmexp.training.guided import GuidedLoss
 
         return self.in_mini_batches(model, GuidedLoss(model, **self.options()))

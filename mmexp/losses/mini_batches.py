@@ -40,7 +40,7 @@ class MiniBatches:
 
     def in_mini_batches(self, model: SentenceTransformer | MultiVectorEncoder, loss: nn.Module) -> nn.Module:
         """A loss of the library that has no cache, with `model` embedding its batches in mini-batches."""
-        from mmexp.mini_batches import MiniBatchedForward
+        from mmexp.training.mini_batches import MiniBatchedForward
 
         return MiniBatchedForward(model, self.mini_batch_num_tokens, self.mini_batch_size).of_loss(loss)
 

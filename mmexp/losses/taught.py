@@ -11,7 +11,7 @@ from mmexp.schema import ConfigError
 
 if TYPE_CHECKING:
     from mmexp.data.training import Examples
-    from mmexp.teacher import Teacher
+    from mmexp.training.teacher import Teacher
 
 
 @dataclass

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 import xxhash
 
-from mmexp.encode import Encoder, Side
-from mmexp.run_files import whole_file, write_whole
+from mmexp.evaluation.encode import Encoder, Side
+from mmexp.recording.run_files import whole_file, write_whole
 from mmexp.schema import ConfigError
 
 if TYPE_CHECKING:

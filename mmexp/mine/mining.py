@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 from transformers import set_seed
 
-from mmexp.arguments import training_arguments
 from mmexp.composition import plain_config
 from mmexp.data import Data, OnBadPage
 from mmexp.data.negatives import page_positions, write_negatives
 from mmexp.data.splits import Split, bad_pages
-from mmexp.encode import Encoder, Preprocess, Side
-from mmexp.environment import environment
-from mmexp.evaluate import MAX_DOCUMENT_BATCH_SIZE, QUERY_BATCH_SIZE
+from mmexp.evaluation.encode import Encoder, Preprocess, Side
+from mmexp.evaluation.evaluate import MAX_DOCUMENT_BATCH_SIZE, QUERY_BATCH_SIZE
+from mmexp.evaluation.output_cache import determinants
 from mmexp.kinds import kind_of
 from mmexp.mine.candidates import Candidates
 from mmexp.mine.embeddings import Embeddings, check_same
@@ -27,8 +26,9 @@ from mmexp.mine.miner import Miner
 from mmexp.mine.report import announce, announce_replacing, counts
 from mmexp.mine.settings import Mine, MiningExperiment
 from mmexp.models.facts import check_modalities, model_facts, weights_checksum
-from mmexp.output_cache import determinants
-from mmexp.run_files import write_whole
+from mmexp.recording.environment import environment
+from mmexp.recording.run_files import write_whole
+from mmexp.training.arguments import training_arguments
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

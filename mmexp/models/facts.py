@@ -126,7 +126,7 @@ def tokens_per_page(model: BaseModel) -> int:
     from PIL import Image
     from sentence_transformers import CrossEncoder
 
-    from mmexp.tokens import patch_size, tokens_of_each
+    from mmexp.training.tokens import patch_size, tokens_of_each
 
     if not model.supports("image"):
         return 1
@@ -151,7 +151,7 @@ def weights_checksum(model: torch.nn.Module) -> str:
     import torch
     import xxhash
 
-    from mmexp import ranks
+    from mmexp.distributed import ranks
 
     digest = xxhash.xxh3_64()
     integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

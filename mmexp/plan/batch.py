@@ -9,7 +9,7 @@ import torch
 from sentence_transformers.base.losses.gradcache import _create_minibatch, _get_batch_size
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mmexp.tokens import patch_size, tokens_of_each
+from mmexp.training.tokens import patch_size, tokens_of_each
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmexp.run_files import read_rows
+from mmexp.recording.run_files import read_rows
 from mmexp.schema import ConfigError
 from mmexp.sweep.status import read_result
 

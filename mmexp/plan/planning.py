@@ -20,7 +20,7 @@ from mmexp.plan.quiet import quiet
 from mmexp.plan.report import assumptions, print_plan
 from mmexp.plan.schedule import Schedule, documents_per_row, schedule_of
 from mmexp.plan.step import TracedStep, trace_step
-from mmexp.run_files import write_whole
+from mmexp.recording.run_files import write_whole
 
 if TYPE_CHECKING:
     from mmexp.experiment import Experiment

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import set_seed
 
-from mmexp.arguments import check_batch_size, choose_samplers, library_arguments
 from mmexp.data.splits import RetrievalData
-from mmexp.encode import Encoder
-from mmexp.fit import build_trainer
+from mmexp.evaluation.encode import Encoder
+from mmexp.evaluation.model_evaluator import no_phase
 from mmexp.kinds import Kind, kind_of
 from mmexp.losses.taught import Taught
-from mmexp.model_evaluator import no_phase
 from mmexp.models.facts import ModelFacts, check_modalities, model_facts
 from mmexp.plan.stand_ins import StandInTeacher, stand_in_data
 from mmexp.plan.weightless import empty, without_weights
-from mmexp.tuning import Tuning
+from mmexp.training.arguments import check_batch_size, choose_samplers, library_arguments
+from mmexp.training.fit import build_trainer
+from mmexp.training.tuning import Tuning
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mmexp.data.training import Examples
+    from mmexp.evaluation.model_evaluator import ModelEvaluator
     from mmexp.experiment import Experiment
-    from mmexp.model_evaluator import ModelEvaluator
 
 # What the library's arguments refuse without a GPU. What they ask for is traced.
 OF_A_GPU = {"bf16": False, "fp16": False, "tf32": None, "bf16_full_eval": False, "fp16_full_eval": False}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmexp.plan.planning import FILE, planned
 from mmexp.plan.report import gigabytes, hours, number
-from mmexp.run_files import write_whole
+from mmexp.recording.run_files import write_whole
 from mmexp.sweep.names import SHORT, values
 
 if TYPE_CHECKING:

@@ -13,16 +13,16 @@ import torch
 from transformers import set_seed
 
 from mmexp.composition import Composition
-from mmexp.encode import Encoder
-from mmexp.evaluate import Evaluator
+from mmexp.data.workers import batch_bytes, default_workers, fork_workers
+from mmexp.evaluation.encode import Encoder
+from mmexp.evaluation.evaluate import Evaluator
+from mmexp.evaluation.model_evaluator import no_phase
+from mmexp.evaluation.output_cache import cache_of
 from mmexp.experiment import Experiment, Task
 from mmexp.kinds import kind_of
-from mmexp.model_evaluator import no_phase
 from mmexp.models.facts import model_facts, weights_checksum
 from mmexp.models.hub import HubModel
-from mmexp.output_cache import cache_of
 from mmexp.schema import ConfigError
-from mmexp.workers import batch_bytes, default_workers, fork_workers
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmexp.metrics import PRIMARY_METRIC
+from mmexp.evaluation.metrics import PRIMARY_METRIC
 from mmexp.quantize.settings import Row
 
 # Colours of Okabe and Ito, which the colour-blind tell apart; marker and dashes do so in grey.

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmexp.environment import versions
-from mmexp.metrics import PRIMARY_METRIC
+from mmexp.evaluation.metrics import PRIMARY_METRIC
 from mmexp.quantize.encoding import Encoded
 from mmexp.quantize.recommendation import is_equal, is_non_inferior, recommended, surest
 from mmexp.quantize.settings import Row
-from mmexp.run_files import csv_of, finite, write_whole
+from mmexp.recording.environment import versions
+from mmexp.recording.run_files import csv_of, finite, write_whole
 
 FOLDER = "quantization"
 MILLION = 1_000_000

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
-from mmexp.metrics import QUERY_BLOCK, Ranking, rank_by
+from mmexp.evaluation.metrics import QUERY_BLOCK, Ranking, rank_by
+from mmexp.evaluation.two_stage import reordered
 from mmexp.quantize.indexes import Index
-from mmexp.two_stage import reordered
 
 TOP_K = 10  # all that the primary metric looks at
 # Search times: the median of so many searches of one query each, fewer where they take long.

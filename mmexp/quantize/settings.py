@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmexp.compare.statistics import Difference, Estimate, differences, estimates
-from mmexp.metrics import PRIMARY_METRIC, Ranking, per_query_metrics
+from mmexp.evaluation.metrics import PRIMARY_METRIC, Ranking, per_query_metrics
 from mmexp.quantize.encoding import Encoded
 from mmexp.quantize.indexes import INDEXES, BinaryIndex, Int8Index
 from mmexp.quantize.non_inferiority import lower_limit

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmexp.metrics import PRIMARY_METRIC
+from mmexp.evaluation.metrics import PRIMARY_METRIC
 from mmexp.quantize.non_inferiority import lower_limit
 from mmexp.quantize.recommendation import is_equal, is_non_inferior
 from mmexp.quantize.report import Quantization
 from mmexp.quantize.search import TOP_K
 from mmexp.quantize.settings import Row, alpha_of_each
-from mmexp.terminal import readable
+from mmexp.recording.terminal import readable
 
 TITLES = (
     *("dim", "precision", PRIMARY_METRIC, "95% interval", "% of\nfull", "delta,\nat least"),

@@ -18,13 +18,13 @@ from pathlib import Path
 from mmexp.composition import TYPES, VALUES, Composition
 from mmexp.parser import Parser, ending_in_words
 from mmexp.rank import log_into
+from mmexp.recording.run_files import finite, remove_if_only, write_whole
 from mmexp.repeat.agreement import Agreement, Verdict
 from mmexp.repeat.conditions import Change
 from mmexp.repeat.mark import REPORT
 from mmexp.repeat.original import Original
 from mmexp.repeat.table import print_agreement
 from mmexp.resume import launched_by
-from mmexp.run_files import finite, remove_if_only, write_whole
 from mmexp.schema import ConfigError
 from mmexp.slurm.jobs import refuse_while_queued
 from mmexp.sweep.status import read_result

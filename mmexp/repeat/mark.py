@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mmexp.run_files import write_whole
-from mmexp.unreadable import UnreadableFile, read_json
+from mmexp.recording.run_files import write_whole
+from mmexp.recording.unreadable import UnreadableFile, read_json
 
 REPORT = "repeat.json"
 

@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from mmexp.run_files import read_rows
+from mmexp.recording.run_files import read_rows
+from mmexp.recording.unreadable import reading
 from mmexp.sweep.status import read_result
-from mmexp.unreadable import reading
 
 Numbers = dict[str, dict[str, float]]
 """{what they are of: {name: value}}."""

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from mmexp.composition import TYPES, Composition, thaw, write
-from mmexp.environment import environment
 from mmexp.experiment import Task
+from mmexp.recording.environment import environment
+from mmexp.recording.unreadable import read_json
 from mmexp.repeat.conditions import Change, code_changes, machine_changes
 from mmexp.repeat.mark import has_verdict, mark
 from mmexp.schema import ConfigError
 from mmexp.sweep.member import refuse_sweep
 from mmexp.sweep.status import read_result
-from mmexp.unreadable import read_json
 
 
 @dataclass(frozen=True)

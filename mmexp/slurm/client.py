@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmexp.command import Command
+from mmexp.processes.command import Command
 from mmexp.schema import ConfigError
 
 # https://slurm.schedmd.com/squeue.html, "Job state codes": those that a job does not leave by itself.

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mmexp.run_files import write_whole
+from mmexp.recording.run_files import write_whole
 
 FOLDER = "failures"
 # A rank that fails takes the others with it. Slurm ends all nodes when one is done, so that one lets the others say

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmexp.run_files import write_whole
+from mmexp.recording.run_files import write_whole
 from mmexp.schema import ConfigError
 from mmexp.slurm.client import JobState, can_be_asked, job_states
 

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from mmexp.__main__ import complain
 from mmexp.composition import Composition, thaw
-from mmexp.interruption import SIGNALS, STOPPED_BY_CLUSTER
 from mmexp.launchers.accelerate_launch import Machine
-from mmexp.out_of_memory import with_half_the_mini_batch
-from mmexp.processes import STOPPED, Child, settle
+from mmexp.processes.children import STOPPED, Child, settle
+from mmexp.processes.interruption import SIGNALS, STOPPED_BY_CLUSTER
+from mmexp.processes.out_of_memory import with_half_the_mini_batch
 from mmexp.rank import log_into
-from mmexp.run_files import write_whole
+from mmexp.recording.run_files import write_whole
 from mmexp.schema import ConfigError
 from mmexp.slurm.failures import Failures
 
@@ -120,7 +120,7 @@ class Supervisor:
 
 
 def failure_of(rank: int, code: int, kind: str | None = None, message: str = "") -> dict[str, Any]:
-    """What failed on this node, where no rank of it left a word: in the form of mmexp.agent's."""
+    """What failed on this node, where no rank of it left a word: in the form of mmexp.processes.agent's."""
     return {
         "rank": rank,
         "time": time.time(),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmexp.interruption import STOPPED_BY_CLUSTER
+from mmexp.processes.interruption import STOPPED_BY_CLUSTER
 
 if TYPE_CHECKING:
     from mmexp.composition import Composition

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmexp.run_files import write_whole
+from mmexp.recording.run_files import write_whole
 from mmexp.schema import ConfigError
 from mmexp.slurm.client import submit
 from mmexp.slurm.jobs import Job

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mmexp.composition import TYPES, VALUES, thaw
 from mmexp.dashboard.refresh import refresh_after
-from mmexp.interruption import Preempted
-from mmexp.run_files import remove_if_only, write_whole
+from mmexp.processes.interruption import Preempted
+from mmexp.recording.run_files import remove_if_only, write_whole
 from mmexp.schema import ConfigError
 from mmexp.slurm.jobs import Job, jobs_that_go_on
 from mmexp.sweep.lock import LOCK, FolderLock

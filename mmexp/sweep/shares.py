@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from unittest.mock import patch
 
+from mmexp.recording.visible_gpus import visible_gpu_names
 from mmexp.schema import ConfigError
-from mmexp.visible_gpus import visible_gpu_names
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from mmexp.composition import write
-from mmexp.interruption import Preempted
-from mmexp.out_of_memory import with_half_the_mini_batch
-from mmexp.processes import SECONDS_TO_CHECKPOINT, Child, on_signals
+from mmexp.processes.children import SECONDS_TO_CHECKPOINT, Child, on_signals
+from mmexp.processes.interruption import Preempted
+from mmexp.processes.out_of_memory import with_half_the_mini_batch
 from mmexp.sweep.shares import Share, shares
 from mmexp.sweep.status import outcome
 from mmexp.tracking import EnergyMode

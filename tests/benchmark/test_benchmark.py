@@ -19,7 +19,7 @@ from mmexp.compare.comparison import compare
 from mmexp.compare.runs import find_runs
 from mmexp.composition import freeze
 from mmexp.data.media import Media
-from mmexp.encode import Encoder
+from mmexp.evaluation.encode import Encoder
 from mmexp.models.tiny_vlm import TinyVlm, write_checkpoint
 from mmexp.schema import ConfigError
 from tests.benchmark.made_up_task import PAGES, SEED, MadeUpPageRetrieval

@@ -9,9 +9,9 @@ from datasets import load_dataset
 from sentence_transformers import SentenceTransformer
 
 from mmexp.data.hub_columns import HubColumns
-from mmexp.encode import Encoder
-from mmexp.evaluate import MAX_DOCUMENT_BATCH_SIZE, Evaluator
-from mmexp.workers import default_workers
+from mmexp.data.workers import default_workers
+from mmexp.evaluation.encode import Encoder
+from mmexp.evaluation.evaluate import MAX_DOCUMENT_BATCH_SIZE, Evaluator
 from tests.benchmarks.pages import PIXELS, write_data, write_model
 from tests.reference_vdr import ndcg_by_dimension
 

@@ -14,7 +14,7 @@ from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
 
 from mmexp.data.hub_columns import HubColumns
 from mmexp.data.pairs import training_examples
-from mmexp.sampler import NoDuplicateIds
+from mmexp.training.sampler import NoDuplicateIds
 from tests.benchmarks.pages import encoded_pages
 from tests.conftest import write_config, write_readme
 

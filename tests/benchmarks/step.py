@@ -15,7 +15,7 @@ from sentence_transformers.sentence_transformer.losses import CachedMultipleNega
 from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 from transformers.trainer_callback import TrainerCallback
 
-from mmexp.workers import default_workers
+from mmexp.data.workers import default_workers
 from tests.benchmarks.pages import PIXELS, write_data, write_model
 from tests.test_run import experiment_of
 
@@ -120,6 +120,6 @@ def our_step(folder: Path, data: Path, checkpoint: Path, *changed: str) -> float
         *changed,
     ]
     (folder / "run").mkdir(parents=True)
-    with patch("mmexp.fit.optional_callbacks", lambda experiment, run_dir: [times]):
+    with patch("mmexp.training.fit.optional_callbacks", lambda experiment, run_dir: [times]):
         run(freeze(experiment_of(folder, *overrides), folder / "run", overrides))
     return times.mean()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 # Imported once, in a server that the ranks are forked from: they take most of the time that a process needs to start.
-PRELOADED = ["torch", "deepspeed", "sentence_transformers", "peft", "datasets", "mmexp.kinds", "mmexp.fit"]
+PRELOADED = ["torch", "deepspeed", "sentence_transformers", "peft", "datasets", "mmexp.kinds", "mmexp.training.fit"]
 
 
 def run_ranks(

@@ -13,13 +13,13 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
-from mmexp.arguments import check_batch_size, training_arguments
 from mmexp.data.cells import Values
 from mmexp.data.pairs import training_examples
 from mmexp.data.splits import Row, Split
-from mmexp.fit import build_trainer
 from mmexp.kinds import kind_of
 from mmexp.schema import ConfigError
+from mmexp.training.arguments import check_batch_size, training_arguments
+from mmexp.training.fit import build_trainer
 from tests.distributed.processes import run_ranks
 from tests.models.tiny_checkpoints import train_tokenizer
 from tests.test_run import SMALL, experiment_of

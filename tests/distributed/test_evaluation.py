@@ -10,19 +10,20 @@ import numpy as np
 import pytest
 import torch
 
-from mmexp import evaluate, metrics, ranks
-from mmexp.arguments import training_arguments
 from mmexp.data.pairs import training_examples
-from mmexp.encode import Encoder
+from mmexp.distributed import ranks
+from mmexp.evaluation import evaluate, metrics
+from mmexp.evaluation.encode import Encoder
+from mmexp.evaluation.model_evaluator import no_phase
+from mmexp.evaluation.output_cache import OutputCache
 from mmexp.kinds import kind_of
 from mmexp.losses.distillation import MarginMse
-from mmexp.model_evaluator import no_phase
 from mmexp.models.facts import model_facts, weights_checksum
 from mmexp.models.hub import HubModel
 from mmexp.models.tiny_vlm import TinyVlm, write_checkpoint
-from mmexp.output_cache import OutputCache
 from mmexp.reranker_archs.any_to_any import AnyToAny
-from mmexp.teacher import Teacher
+from mmexp.training.arguments import training_arguments
+from mmexp.training.teacher import Teacher
 from tests.distributed.processes import run_ranks
 from tests.test_run import SMALL, experiment_of
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from transformers import TrainerCallback
 
-from mmexp.arguments import training_arguments
-from mmexp.callbacks import EpochOfBatches, MeasureTogether
-from mmexp.encode import Encoder
-from mmexp.fit import build_trainer
+from mmexp.evaluation.encode import Encoder
+from mmexp.evaluation.model_evaluator import no_phase
 from mmexp.kinds import kind_of
-from mmexp.model_evaluator import no_phase
 from mmexp.models.facts import model_facts, weights_checksum
+from mmexp.training.arguments import training_arguments
+from mmexp.training.callbacks import EpochOfBatches, MeasureTogether
+from mmexp.training.fit import build_trainer
 from tests.distributed.engines import ENGINES
 from tests.distributed.processes import run_ranks
 from tests.test_run import SMALL, experiment_of

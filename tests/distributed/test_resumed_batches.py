@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mmexp.callbacks import EpochOfBatches, WorldSize
+from mmexp.training.callbacks import EpochOfBatches, WorldSize
 from tests.distributed.processes import run_ranks
 from tests.distributed.test_batches import NUM_EPOCHS, trainer_of
 

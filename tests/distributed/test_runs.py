@@ -44,7 +44,10 @@ def slow_but(*quick: str) -> list[Any]:
 def one_rank(run_dir: Path, stops_after: int | None) -> None:
     """Run, or continue, what is composed in `run_dir`."""
     callbacks = [] if stops_after is None else [stop_after(stops_after)]
-    with patch("mmexp.fit.optional_callbacks", lambda experiment, folder: callbacks), suppress(KeyboardInterrupt):
+    with (
+        patch("mmexp.training.fit.optional_callbacks", lambda experiment, folder: callbacks),
+        suppress(KeyboardInterrupt),
+    ):
         run(thaw(run_dir))
 
 

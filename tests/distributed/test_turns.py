@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmexp import ranks
-from mmexp.output_cache import OutputCache
-from mmexp.turns import turn
+from mmexp.distributed import ranks
+from mmexp.distributed.turns import turn
+from mmexp.evaluation.output_cache import OutputCache
 from tests.distributed.processes import PRELOADED, run_ranks
 
 

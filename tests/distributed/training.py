@@ -15,13 +15,13 @@ from torch.distributed.tensor import DTensor
 from transformers.trainer_callback import TrainerCallback
 
 from mmexp.dims import Dims
+from mmexp.distributed.rank_trainer import on_ranks
+from mmexp.distributed.sharding import is_sharded
 from mmexp.embedder_archs import EmbedderArch
 from mmexp.embedder_archs.single_vector import SingleVector
 from mmexp.kinds import RETRIEVERS
 from mmexp.losses import Loss
 from mmexp.models.hub import HubModel
-from mmexp.rank_trainer import on_ranks
-from mmexp.sharding import is_sharded
 from tests.distributed.engines import TRAINING_ARGUMENTS
 
 NUM_STEPS = 2

@@ -135,7 +135,7 @@ def test_a_router_trains_every_encoder_and_a_saved_one_trains_on(
 
 
 def _save_and_remember(models: list):
-    from mmexp.save import save_model
+    from mmexp.training.save import save_model
 
     return lambda model, *rest: models.append(model) or save_model(model, *rest)
 

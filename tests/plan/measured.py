@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch._C._profiler import _EventType
 
-from mmexp.arguments import training_arguments
+from mmexp.data.workers import fork_workers
 from mmexp.experiment import Experiment
-from mmexp.fit import build_trainer
 from mmexp.kinds import kind_of
-from mmexp.tuning import Tuning
-from mmexp.workers import fork_workers
+from mmexp.training.arguments import training_arguments
+from mmexp.training.fit import build_trainer
+from mmexp.training.tuning import Tuning
 
 
 def measured_peak(experiment: Experiment, folder: Path) -> tuple[int, int]:

@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from mmexp.composition import thaw
-from mmexp.environment import environment
+from mmexp.recording.environment import environment
 from mmexp.repeat.__main__ import main
 from mmexp.repeat.original import Original
 from tests.compare.run_folders import write_sweep

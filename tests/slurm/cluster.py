@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mmexp.processes import die_with_parent
+from mmexp.processes.children import die_with_parent
 
 # How each node finds the processes of a job: all descendants get a job's signals, or, as on most real clusters, the
 # task alone.

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mmexp.composition import freeze
-from mmexp.outcome import RunFailed
+from mmexp.processes.outcome import RunFailed
 from mmexp.schema import SCHEMAS, ConfigError
 from mmexp.slurm.client import job_states
 from mmexp.slurm.jobs import Job, job_of, refuse_while_queued

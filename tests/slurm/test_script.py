@@ -14,9 +14,10 @@ from types import SimpleNamespace
 import pytest
 
 from mmexp.composition import Composition, freeze, thaw
-from mmexp.interruption import SIGNALS
 from mmexp.launchers.accelerate_launch import Machine
-from mmexp.processes import before_listening
+from mmexp.processes.children import before_listening
+from mmexp.processes.interruption import SIGNALS
+from mmexp.recording.visible_gpus import num_visible_gpus
 from mmexp.schema import ConfigError
 from mmexp.slurm import progress
 from mmexp.slurm.client import JobState, job_states
@@ -25,7 +26,6 @@ from mmexp.slurm.jobs import Job, refuse_while_queued
 from mmexp.slurm.node import Supervisor, this_machine
 from mmexp.slurm.node import main as node_main
 from mmexp.slurm.submission import submit_array
-from mmexp.visible_gpus import num_visible_gpus
 from tests.test_run import ROOT, experiment_of
 
 TINY = ["+experiment=vdr_tiny", "tracking=none", "tracking.grid=null"]
@@ -367,7 +367,7 @@ def test_a_checkpoint_that_takes_too_long_is_given_up_in_time_for_a_requeue(tmp_
 
 LATE = """
 import time
-from mmexp.interruption import Interruption
+from mmexp.processes.interruption import Interruption
 print("started", flush=True)
 time.sleep(0.5)
 Interruption().listen()

@@ -13,9 +13,9 @@ from mmexp.__main__ import main
 from mmexp.compare.statistics import estimates
 from mmexp.composition import Composition, thaw
 from mmexp.dashboard.identity import identify
-from mmexp.interruption import Preempted
 from mmexp.launchers import Launcher
 from mmexp.launchers.slurm import Slurm
+from mmexp.processes.interruption import Preempted
 from mmexp.schema import ConfigError
 from mmexp.slurm.jobs import Job
 from mmexp.sweep.folder import INDEX, Asked, SweepFolder

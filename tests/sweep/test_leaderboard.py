@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mmexp.__main__ import main
-from mmexp.encode import Encoder
+from mmexp.evaluation.encode import Encoder
 from mmexp.launchers import Launcher
 from mmexp.run import run
 from mmexp.sweep.folder import INDEX

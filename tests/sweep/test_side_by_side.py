@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from mmexp.composition import freeze
-from mmexp.interruption import Preempted
+from mmexp.processes.interruption import Preempted
 from mmexp.schema import ConfigError
 from mmexp.sweep import side_by_side
 from mmexp.sweep.side_by_side import OUTPUT, SideBySide

@@ -34,7 +34,7 @@ from mmexp.compare.report.queries import disagreement, shared_failures, sides_of
 from mmexp.compare.report.queries_section import queries_section
 from mmexp.compare.report.results_section import results_section
 from mmexp.compare.report.thumbnails import Thumbnails
-from mmexp.run_files import write_whole
+from mmexp.recording.run_files import write_whole
 
 if TYPE_CHECKING:
     from mmexp.compare.comparison import Comparison

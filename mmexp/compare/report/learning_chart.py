@@ -19,7 +19,7 @@ from mmexp.compare.report.charts import (
 from mmexp.compare.report.naming import ranked_name
 from mmexp.compare.report.tables import Cell, Table
 from mmexp.compare.runs import Run
-from mmexp.unreadable import UnreadableFile
+from mmexp.recording.unreadable import UnreadableFile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
