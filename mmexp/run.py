@@ -39,9 +39,11 @@ def run(composition: Composition) -> float:
         # 1. Everything that can be refused is refused before a weight is read
         kind = kind_of(experiment)
         args = training_arguments(experiment, kind, run_dir)
+        ranks.refuse_unequal(composition.digest, "the composition of the run")
         set_seed(experiment.seed)
         trains = experiment.task is Task.train
         data = kind.build_data(for_training=trains)
+        ranks.refuse_unequal(data.fingerprint(), "the fingerprint of the evaluation data")
         examples = kind.examples(data.train) if trains else {}
         check_batch_size(args, examples, args.world_size)
         kind.check()

@@ -1,7 +1,7 @@
 """The processes of a run, and what they tell each other: by torch.distributed, where there are several.
 
-`spread`, `in_order`, `gather` and `broadcast` are collectives, and so is all that calls them: every rank calls them, in
-the same order. Tensors in what they are given are on the CPU.
+`spread`, `in_order`, `gather`, `broadcast` and `refuse_unequal` are collectives, and so is all that calls them: every
+rank calls them, in the same order. Tensors in what they are given are on the CPU.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+
+from mmexp.schema import ConfigError
 
 Value = TypeVar("Value")
 
@@ -61,6 +63,17 @@ def gather(value: Value) -> list[Value]:
 def broadcast(value: Value) -> Value:
     """The value of rank 0, on every rank. What the others give is not looked at."""
     return value if world_size() == 1 else _sent(value, source=0)
+
+
+def refuse_unequal(value: str, what: str) -> None:
+    """Raise `ConfigError` on every rank, unless all have the same value. A collective."""
+    values = gather(value)
+    if others := [rank for rank, found in enumerate(values) if found != values[0]]:
+        raise ConfigError(
+            f"{what} is {values[0]} on rank 0, and {values[others[0]]} on rank {others[0]}: machines see different "
+            "files. Have output_root and the data on a file system that they share, and start again with: "
+            "python -m mmexp.resume RUN_DIR"
+        )
 
 
 def _connected() -> bool:

@@ -46,7 +46,7 @@ def accelerate_launch(
     engine.check(total, has_gpus, machine.count)
     if total == 1 and engine.kind == "ddp":
         return one_process(composition)
-    arguments = [*engine.arguments(), "--num_processes", str(total), *machine.arguments()]
+    arguments = [*engine.arguments(composition.run_dir), "--num_processes", str(total), *machine.arguments()]
     on_one_machine = {"GLOO_SOCKET_IFNAME": "lo"} if machine.count == 1 and not has_gpus else {}
     return Command(
         [sys.executable, "-m", LAUNCH_MODULE, *arguments, "--module", *rank_arguments(composition)],

@@ -10,12 +10,15 @@ from typing import Any
 import yaml
 from omegaconf import MISSING
 
+from mmexp.recording.run_files import write_whole
 from mmexp.schema import ConfigError, did_you_mean, schema
 
 # In a wheel, launch/ lies inside the package; in a checkout, beside it.
 PACKAGE = Path(__file__).parents[1]
 LAUNCH = next(folder for folder in (PACKAGE / "launch", PACKAGE.parent / "launch") if folder.is_dir())
 FILES = LAUNCH / "accelerate"
+OURS = sorted(file.name for file in FILES.glob("*.yaml"))
+OWN_FILE = "accelerate.yaml"
 KINDS = {"MULTI_GPU": "ddp", "DEEPSPEED": "zero", "FSDP": "fsdp"}
 
 
@@ -27,31 +30,41 @@ class Engine:
     config_file: str = MISSING
     """A file of launch/accelerate/ by name, such as zero2.yaml, or one's own by path, as `accelerate config` writes."""
 
+    own: str | None = None
+    """The text of one's own file, read from it when the run is composed: all processes start with that, now and when
+    the run is continued, whatever happens to the file. Not to be given."""
+
     cpu_offload: bool = False
     """Keep optimizer states (zero1, zero2), and weights too (zero3, fsdp2), in the memory of the CPU."""
 
     def __post_init__(self) -> None:
-        own = Path(self.config_file).expanduser()
-        if not (FILES / self.config_file).is_file() and own.is_file():
-            self.config_file = str(own.resolve())  # the run may be continued from another folder
+        file = Path(self.config_file).expanduser()
+        if self.own is None and not self.is_ours and file.is_file():
+            self.config_file = str(file.resolve())
+            self.own = self._read(file)
 
-    @cached_property
-    def file(self) -> Path:
-        """Where the file is. Raises `ConfigError` where it is not."""
-        for file in (FILES / self.config_file, Path(self.config_file).expanduser()):
-            if file.is_file():
-                return file.resolve()
-        known = [file.name for file in FILES.glob("*.yaml")]
-        raise ConfigError(
-            f"launch.accelerate.config_file={self.config_file} is no file.{did_you_mean(self.config_file, known)} Use "
-            f"launch/accelerate={'|'.join(sorted(Path(name).stem for name in known))}, or the path of your own file."
-        )
+    @property
+    def is_ours(self) -> bool:
+        """Whether the file is one of launch/accelerate/."""
+        return self.config_file in OURS
+
+    def file(self, run_dir: Path) -> Path:
+        """Where accelerate finds the file: one's own is written into the run folder."""
+        if self.own is None:
+            return FILES / self.config_file
+        write_whole(run_dir / OWN_FILE, self.own)
+        return run_dir / OWN_FILE
 
     @cached_property
     def content(self) -> dict[str, Any]:
-        """The file, read. Raises `ConfigError` where it is not accelerate's."""
+        """The file, read. Raises `ConfigError` where there is none, or none of accelerate's."""
+        if self.own is None and not self.is_ours:
+            raise ConfigError(
+                f"launch.accelerate.config_file={self.config_file} is no file.{did_you_mean(self.config_file, OURS)} "
+                f"Use launch/accelerate={'|'.join(Path(name).stem for name in OURS)}, or the path of your own file."
+            )
         try:
-            content = yaml.safe_load(self.file.read_text())
+            content = yaml.safe_load(self.own or (FILES / self.config_file).read_text())
         except yaml.YAMLError as error:
             raise ConfigError(f"launch.accelerate.config_file={self.config_file} cannot be read: {error}") from error
         if not isinstance(content, dict) or "distributed_type" not in content:
@@ -110,9 +123,9 @@ class Engine:
                 "launch/accelerate=zero2 (optimizer states) or zero3 (weights too)."
             )
 
-    def arguments(self) -> list[str]:
+    def arguments(self, run_dir: Path) -> list[str]:
         """What `accelerate launch` takes of it."""
-        arguments = ["--config_file", str(self.file)]
+        arguments = ["--config_file", str(self.file(run_dir))]
         if self.cpu_offload and self.kind == "fsdp2":
             arguments += ["--fsdp_offload_params", "true"]
         elif self.cpu_offload:
@@ -125,6 +138,18 @@ class Engine:
         if has_gpus:
             return {}
         return {"DS_ACCELERATOR": "cpu"} if self.kind.startswith("zero") else {"ACCELERATE_USE_CPU": "true"}
+
+    def _read(self, file: Path) -> str:
+        try:
+            text = file.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"launch.accelerate.config_file={self.config_file} cannot be read: {error}") from error
+        if "${" in text:  # would mean another key of the config
+            raise ConfigError(
+                f"launch.accelerate.config_file={self.config_file} has a ${{...}}, which accelerate takes literally. "
+                "Write what it stands for."
+            )
+        return text
 
     def _section(self, name: str) -> dict[str, Any]:
         return self.content.get(name) or {}

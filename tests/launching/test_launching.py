@@ -145,6 +145,34 @@ def test_what_contradicts_the_machine_or_the_file_is_refused(tmp_path, monkeypat
         launcher.command(freeze(experiment_of(tmp_path, "tracking=none"), tmp_path, []))
 
 
+def test_a_file_of_ones_own_is_part_of_the_composition(tmp_path, monkeypatch):
+    """What it says when the run is composed holds: it may change, or be gone, before the processes start."""
+    monkeypatch.setattr(accelerate, "num_visible_gpus", lambda: 2)
+
+    def composed(name: str, text: str):
+        file, run_dir = tmp_path / "own.yaml", tmp_path / name
+        run_dir.mkdir()
+        file.write_text(text)
+        keys = ["tracking=none", "launch=accelerate", f"launch.accelerate.config_file={file}"]
+        composition = freeze(experiment_of(run_dir, *keys), run_dir, [])
+        file.unlink()
+        return composition
+
+    first = composed("first", "distributed_type: MULTI_GPU\n")
+    thawed = thaw(first.run_dir, first.digest)
+    assert thawed.experiment.launch == first.experiment.launch
+    words = thawed.experiment.launch.command(thawed).arguments
+    file = Path(words[words.index("--config_file") + 1])
+    assert file.parent == first.run_dir
+    assert file.read_text() == "distributed_type: MULTI_GPU\n"
+    other = composed("second", "distributed_type: DEEPSPEED\n")
+    assert other.digest != first.digest
+    assert (first.experiment.launch.engine, other.experiment.launch.engine) == ("ddp", "zero2")
+    (tmp_path / "own.yaml").write_text("distributed_type: ${oc.env:TYPE}\n")
+    with pytest.raises(ConfigError, match=r"has a \$\{\.\.\.\}, which accelerate takes literally"):
+        Engine(str(tmp_path / "own.yaml"))
+
+
 def test_an_engine_that_cannot_be_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(accelerate, "num_visible_gpus", lambda: 0)
     composition = freeze(experiment_of(tmp_path, "tracking=none"), tmp_path, [])
