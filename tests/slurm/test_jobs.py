@@ -104,12 +104,14 @@ def test_a_job_equals_the_run_in_process(cluster, tmp_path):
     assert result["baseline"] == pytest.approx(expected["baseline"], abs=1e-6)
 
 
-def test_a_job_on_two_nodes_equals_the_run_in_process_on_their_whole_batch(cluster, tmp_path):
-    composition = compose(tmp_path / "slurm", "launch.nodes=2")
+def test_a_job_of_two_processes_on_each_of_two_nodes_equals_one_process_on_their_whole_batch(cluster, tmp_path):
+    shares = ["launch.nodes=2", "launch.processes_per_node=2", "trainer.per_device_train_batch_size=2"]
+    composition = compose(tmp_path / "slurm", *shares)
     job = submit(composition)
     expected = run_in(tmp_path / "here", *TINY, "trainer.per_device_train_batch_size=8")
     result = result_of(job)
     assert_finished(result, job)
+    assert result["num_processes"] == 4
     assert_losses_equal(composition.run_dir, losses_of(tmp_path / "here" / "run"), num_logged=6)
     assert result["final"] == pytest.approx(expected["final"], abs=1e-6)
 
