@@ -66,7 +66,7 @@ class Difference:
 def estimates(samples: Sequence[np.ndarray], strata: Strata | None = None) -> list[Estimate]:
     """The mean of each sample with its interval. Samples are float64 (seeds, queries), of the same queries.
 
-    One seed has a bootstrap interval over queries. Several have that of their mean, made wider by what the seeds add
+    One seed has a bootstrap interval over queries. Several have that of their mean, and what the seeds add
     (`mmexp.compare.seeds`). Where all queries have one score, the interval says what could have been missed.
     Of queries in `strata` the means are those over strata, whose sizes are fixed.
     """
@@ -91,8 +91,9 @@ def _estimate(sample: np.ndarray, low: float, high: float, strata: Strata | None
         low, high = _unseen(mean, 0.0, 1.0, _effective_size(sample, strata))
     elif error := seed_error(drawn):
         of_mean = _mean_error(sample.mean(axis=0), strata, error)
-        widening = of_mean.half_width() / of_mean.half_width_over_queries()
-        low, high = mean - widening * (mean - low), mean + widening * (high - mean)
+        # The errors of queries and of seeds are independent, and only that of the queries is skewed.
+        of_seeds = of_mean.half_width() ** 2 - of_mean.half_width_over_queries() ** 2
+        low, high = mean - np.sqrt((mean - low) ** 2 + of_seeds), mean + np.sqrt((high - mean) ** 2 + of_seeds)
     num_seeds, num_queries = sample.shape
     spread = float(drawn.mean(axis=1).std(ddof=1)) if num_seeds > 1 else None
     return Estimate(mean, max(0.0, low), min(1.0, high), spread, num_seeds, num_queries)
