@@ -72,15 +72,15 @@ def compare_project(asked: argparse.Namespace) -> None:
 def show(found: Comparison, asked: argparse.Namespace, folder: Path) -> None:
     """Print a comparison, and write it into `folder`."""
     by_column = breakdown_by_setting(found, asked.by) if asked.by is not None else None
+    print_comparison(found)
+    if by_column is not None:
+        print_breakdown(by_column)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_files(found, folder)
         report.write(found, folder, shows_pages=not asked.no_pages)
     except OSError as error:
         raise ConfigError(f"{folder} cannot be written to: {error}. Choose another with --output.") from error
-    print_comparison(found)
-    if by_column is not None:
-        print_breakdown(by_column)
     print(f"written to {folder}")
 
 

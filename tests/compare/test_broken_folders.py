@@ -56,6 +56,20 @@ def without_a_number(file: Path) -> None:
     parquet.write_table(table.set_column(table.schema.get_field_index("ndcg@10"), "ndcg@10", scores), file)
 
 
+def damage_best_documents(file: Path) -> None:
+    """Make the best documents of each query what no reader takes; the other columns can be read."""
+    from pyarrow import array, parquet
+
+    table = parquet.read_table(file)
+    parquet.write_table(table.append_column("top", array([["page"]] * len(table))), file)
+    group = parquet.ParquetFile(file).metadata.row_group(0)
+    chunk = group.column(group.num_columns - 1)
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    content = bytearray(file.read_bytes())
+    content[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    file.write_bytes(content)
+
+
 def result_with(**fields):
     def change(file: Path) -> None:
         file.write_text(json.dumps(json.loads(file.read_text()) | fields))
@@ -108,6 +122,17 @@ def test_the_command_lists_it_and_writes_all_its_files(folder, capsys):
     assert "unreadable" in printed
     assert "cannot be read: result.json" in printed
     assert {"comparison.csv", "comparison.json", "index.html"} <= {path.name for path in (folder / "out").iterdir()}
+
+
+def test_what_only_the_page_reads_is_named_after_the_table_is_printed(folder, capsys):
+    damage_best_documents(folder / "bad" / FINAL)
+    with pytest.raises(SystemExit) as ended:
+        main([str(folder), "--output", str(folder / "out")])
+    said = capsys.readouterr()
+    assert ended.value.code == 2
+    assert "against" in said.out
+    assert f"{folder / 'bad' / FINAL} cannot be read: " in said.err
+    assert "comparison.csv" in {path.name for path in (folder / "out").iterdir()}
 
 
 def test_where_all_are_broken_it_is_said_why(folder):

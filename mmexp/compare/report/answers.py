@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmexp.data.attributes import PREFIX
+from mmexp.recording.unreadable import reading
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,14 +75,14 @@ def read(run: Run, stage: str, part: str | None, columns: Sequence[str]) -> pa.T
     """Those of the columns that there are, and the attributes, in a row per query of one part of the scores.
 
     `query_id` is what comparisons name queries by. `part` is by default the whole model: the most dimensions or
-    documents reranked, all directions.
+    documents reranked, all directions. Raises `UnreadableFile`.
     """
     from pyarrow import compute, parquet
 
-    file = run.file(stage)
-    names = parquet.read_schema(file).names
-    wanted = [name for name in names if name in ("query_id", run.part, *columns) or name.startswith(PREFIX)]
-    table = parquet.read_table(file, columns=wanted)
+    with reading(file := run.file(stage)):
+        names = parquet.read_schema(file).names
+        wanted = [name for name in names if name in ("query_id", run.part, *columns) or name.startswith(PREFIX)]
+        table = parquet.read_table(file, columns=wanted)
     if not run.has_own_queries:
         return table.filter(compute.equal(table[run.part], run.value_of(part)))
     ids = compute.binary_join_element_wise(table[run.part], table["query_id"], "/")
