@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mmexp.compare.report.tables import shown
 from mmexp.compare.statistics import NOT_SHOWN
+from mmexp.recording.wording import UNKNOWN, number, p_value
 from mmexp.sweep.names import short_names
 from mmexp.sweep.status import facts
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 WIDTH = 120
 # More parameters than this are one column of words.
 MAX_PARAMETERS = 4
-UNKNOWN = "-"
 # What a setting took, by column; and what tells models apart that were evaluated, and not trained.
 COSTS: dict[str, Callable[[Row], float | None]] = {
     "hours": lambda row: row.cost.hours,
@@ -128,19 +128,7 @@ def difference_words(difference: Difference | None) -> str:
     interval = f"{difference.delta:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
     is_shown = difference.words != NOT_SHOWN and difference.effect_size is not None
     effect = f" d={difference.effect_size:.2f}" if is_shown else ""
-    return f"{interval}\n{p_words(difference.p_holm)}{effect} {difference.words}"
-
-
-def p_words(p: float) -> str:
-    """ "p=0.042", "p<0.001"."""
-    return "p<0.001" if p < 0.001 else f"p={p:.3f}"
-
-
-def number(value: float | None) -> str:
-    """With about three digits that count."""
-    if value is None:
-        return UNKNOWN
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{interval}\n{p_value(difference.p_holm)}{effect} {difference.words}"
 
 
 def _against(row: Row, comparison: Comparison) -> str:

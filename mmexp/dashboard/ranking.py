@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from mmexp.compare.table import COSTS, MAX_PARAMETERS, UNKNOWN, difference_words, estimate_words, number
+from mmexp.compare.table import COSTS, MAX_PARAMETERS, difference_words, estimate_words
+from mmexp.recording.wording import UNKNOWN, number
 from mmexp.sweep.names import short_names
 
 if TYPE_CHECKING:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import textwrap
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mmexp.recording import wording
 
 if TYPE_CHECKING:
     from mmexp.experiment import Experiment
 
 UNKNOWN = "unknown"
+number = partial(wording.number, unknown=UNKNOWN)
 
 
 def print_plan(found: dict[str, Any], file: Path) -> None:
@@ -119,7 +123,3 @@ def hours(seconds: float | None) -> str:
     if seconds is None:
         return UNKNOWN
     return f"{seconds / 3600:,.2f} h" if seconds >= 3600 else f"{seconds / 60:,.1f} min"
-
-
-def number(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"

@@ -10,7 +10,7 @@ from mmexp.quantize.recommendation import is_equal, is_non_inferior
 from mmexp.quantize.report import Quantization
 from mmexp.quantize.search import TOP_K
 from mmexp.quantize.settings import Row, alpha_of_each
-from mmexp.recording.terminal import readable
+from mmexp.recording.wording import number
 
 TITLES = (
     *("dim", "precision", PRIMARY_METRIC, "95% interval", "% of\nfull", "delta,\nat least"),
@@ -45,8 +45,8 @@ def _cells(row: Row, margin: float) -> list[str]:
         "-" if row.percent_of_full is None else f"{row.percent_of_full:.1f}",
         "-" if row.lower_limit is None else f"{row.lower_limit:+.4f}",
         f"{measured.bytes_per_document:,}",
-        readable(measured.bytes_per_document / 1000),
-        readable(1000 * measured.seconds_per_query),
+        number(measured.bytes_per_document / 1000),
+        number(1000 * measured.seconds_per_query),
         _verdict(row, margin),
     ]
 

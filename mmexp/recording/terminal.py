@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mmexp.recording.wording import number, p_value
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -59,7 +61,7 @@ def print_results(baseline: Report | None, final: Report, metric: str) -> None:
         before = befores[part][metric] if baseline else None
         row = ["-" if before is None else f"{before:.4f}", f"{metrics[metric]:.4f}"]
         row.append("-" if before is None else f"{metrics[metric] - before:+.4f}")
-        more = [readable(metrics[name]) if name in metrics else "-" for name in final.shown]
+        more = [number(metrics[name]) if name in metrics else "-" for name in final.shown]
         table.add_row(
             str(part), row[0], Text(row[1] + intervals.get(part, "")), Text(row[2] + changes.get(part, "")), *more
         )
@@ -75,13 +77,12 @@ def _intervals(report: Report, metric: str) -> dict[Any, str]:
 def _changes(baseline: Report | None, final: Report, metric: str) -> dict[Any, str]:
     """What follows the difference of each part to the baseline: p, interval, and whether it is one."""
     from mmexp.compare.statistics import corrected, differences
-    from mmexp.compare.table import p_words
 
     before = _samples(baseline, metric) if baseline else {}
     after = {part: sample for part, sample in _samples(final, metric).items() if part in before}
     found = corrected([differences([after[part]], [before[part]])[0] for part in after])
     return {
-        part: f" {p_words(one.p_holm)}\n[{one.low:+.4f}, {one.high:+.4f}]\n{one.words}"
+        part: f" {p_value(one.p_holm)}\n[{one.low:+.4f}, {one.high:+.4f}]\n{one.words}"
         for part, one in zip(after, found, strict=True)
     }
 
@@ -90,8 +91,3 @@ def _samples(report: Report, metric: str) -> dict[Any, np.ndarray]:
     """The parts whose queries' own scores are known, each as (1, queries)."""
     found = {part: report.values(part, metric) for part in report.metrics}
     return {part: values[None] for part, values in found.items() if values is not None}
-
-
-def readable(value: float) -> str:
-    """A number with about four digits that count."""
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"

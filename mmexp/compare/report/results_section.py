@@ -11,6 +11,7 @@ from mmexp.compare.report.markup import Markup, element, joined
 from mmexp.compare.report.naming import axis_names, setting_name
 from mmexp.compare.report.tables import Cell, Interval, shown
 from mmexp.compare.statistics import NOT_SHOWN, WORSE
+from mmexp.recording.wording import p_value
 
 if TYPE_CHECKING:
     from mmexp.compare.comparison import Comparison
@@ -130,9 +131,5 @@ def _difference(found: Difference | None) -> Markup:
     delta, _, interval = shown(_interval(found)).partition(" ")
     effect_size = shown(None) if found.effect_size is None else f"{found.effect_size:+.2f}"
     words = element("span", found.words, class_=found.words.replace(" ", "-"))
-    numbers = element("small", f"{interval}, p {_p(found.p_holm)}, d {effect_size}")
+    numbers = element("small", f"{interval}, {p_value(found.p_holm)}, d {effect_size}")
     return element("td", joined(words, " ", delta), numbers, class_="number")
-
-
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmexp.compare.statistics import Estimate
+from mmexp.recording.wording import UNKNOWN, number
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,14 @@ class Table:
 
 
 def shown(cell: Cell) -> str:
-    """A cell in words: numbers with about four digits that count, "–" for what is not known."""
+    """A cell in words: numbers with about four digits that count, "-" for what is not known."""
     match cell:
         case None:
-            return "–"
+            return UNKNOWN
         case Interval():
             sign = "+" if cell.signed else ""
             return f"{cell.mean:{sign}.4f} [{cell.low:{sign}.4f}, {cell.high:{sign}.4f}]"
         case bool() | str():
             return str(cell)
-        case int():
-            return f"{cell:,}"
         case _:
-            return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.4g}"
+            return number(cell)
