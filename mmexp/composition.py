@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +46,17 @@ class Composition:
         content = b"\0".join((self.run_dir / name).read_bytes() for name in (VALUES, TYPES))
         return hashlib.sha256(content).hexdigest()[:16]
 
+    def enter(self) -> None:
+        """Go where relative paths of the experiment begin. Raises `ConfigError` where that is no folder any more."""
+        try:
+            os.chdir(self.working_directory)
+        except OSError as error:
+            raise ConfigError(
+                f"{self.run_dir} was started in {self.working_directory}, where its relative paths begin, and that "
+                f"cannot be entered: {error.strerror}. Put the folder back, or correct working_directory in "
+                f"{self.run_dir / TYPES}."
+            ) from error
+
 
 def freeze(experiment: Experiment, run_dir: Path, overrides: list[str]) -> Composition:
     """Write the composition of a run that begins.
@@ -71,12 +84,21 @@ def write(composition: Composition) -> None:
         "halvings": composition.halvings,
     }
     try:
-        write_whole(composition.run_dir / VALUES, OmegaConf.to_yaml(plain_config(experiment)))
-        write_whole(composition.run_dir / TYPES, OmegaConf.to_yaml(types))
+        write_whole(composition.run_dir / VALUES, OmegaConf.to_yaml(escaped(plain_config(experiment))))
+        write_whole(composition.run_dir / TYPES, OmegaConf.to_yaml(escaped(types)))
     except OSError as error:
         raise ConfigError(
             f"the run folder {composition.run_dir} cannot be written to: {error}. Choose another with output_root=..."
         ) from error
+
+
+def escaped(value: Any) -> Any:
+    """A value in whose words `${...}` stands for itself: what it was to mean in a config, it has become."""
+    if isinstance(value, dict):
+        return {key: escaped(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [*map(escaped, value)]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
 
 
 def thaw(run_dir: Path, digest: str | None = None) -> Composition:

@@ -33,7 +33,7 @@ def main() -> None:
 
 def run_rank() -> None:
     composition = thaw(Path(sys.argv[1]), *sys.argv[2:3])
-    os.chdir(composition.working_directory)
+    composition.enter()
     log_into(composition)
     without_compiler()
     from mmexp.recording.upload import upload

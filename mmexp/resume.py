@@ -8,7 +8,6 @@ sweep.at_once=2 of a sweep.
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from pathlib import Path
 
@@ -59,13 +58,13 @@ def resume_sweep(sweep: SweepFolder, overrides: list[str]) -> None:
 def resume_run(composition: Composition, overrides: list[str]) -> None:
     """Continue a single run."""
     refuse_while_queued(composition.run_dir)
-    composition = launched_by(composition, overrides)
     if read_result(composition.run_dir)["status"] == "finished":
         sys.exit(f"mmexp: {composition.run_dir} is finished: there is nothing to continue.")
-    os.chdir(composition.working_directory)
+    composition = launched_by(composition, overrides)
+    composition.enter()
     log_into(composition)
-    composition = with_half_the_mini_batch(composition) or composition
-    composition.experiment.launch.launch(composition)
+    launch = composition.experiment.launch
+    launch.launch(composition if launch.dry_run else with_half_the_mini_batch(composition) or composition)
 
 
 def launched_by(composition: Composition, overrides: list[str]) -> Composition:

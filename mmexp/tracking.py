@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from enum import Enum
 from importlib.util import find_spec
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mmexp.schema import ConfigError, did_you_mean, schema
+
+# In the environment of a run that has others beside it on its machine.
+SHARES_MACHINE = "MMEXP_SHARES_MACHINE"
 
 
 class EnergyMode(Enum):
@@ -46,6 +50,11 @@ class Tracking:
 
     push_to_space: str | None = None
     """Hugging Face Space to copy the Trackio project to at the end, private, such as me/mmexp. null: it stays here."""
+
+    @property
+    def booked(self) -> EnergyMode:
+        """What is booked: of the whole machine, runs beside each other would each book all."""
+        return EnergyMode.process if SHARES_MACHINE in os.environ else self.energy_mode
 
     def check(self, measures: bool = True) -> None:
         """Raise `ConfigError` where energy is to be measured and the grid is not known, or the grid is none."""

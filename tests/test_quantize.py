@@ -373,10 +373,12 @@ def test_of_a_sweep_a_member_is_asked_for(tmp_path, capsys):
         ("reranker_tiny", "the run of a reranker, which has no embeddings"),
         ("two_stage_tiny", "Give the run of its first stage"),
         ("multivector_tiny", "embedder_arch.pool_factor=4"),
+        ("benchmark", "the run of a benchmark, which brings its own data"),
     ],
 )
 def test_models_without_one_embedding_are_refused_whatever_the_run_came_to(experiment, message, tmp_path, capsys):
-    overrides = [f"+experiment={experiment}", "tracking=none", "model=hub", "model.checkpoint=x"]
+    chosen = "+benchmark=vidore_v2" if experiment == "benchmark" else f"+experiment={experiment}"
+    overrides = [chosen, "tracking=none", "model=hub", "model.checkpoint=x"]
     if experiment == "two_stage_tiny":
         overrides.append("two_stage.reranker.checkpoint=y")
     freeze(experiment_of(tmp_path, *overrides), tmp_path, overrides)

@@ -17,6 +17,7 @@ from mmexp.__main__ import CONF
 from mmexp.compare.comparison import compare
 from mmexp.compare.runs import find_runs
 from mmexp.composition import freeze, thaw
+from mmexp.evaluation.encode import Diverged
 from mmexp.experiment import register, to_experiment
 from mmexp.models.tiny_vlm import TinyVlm, write_checkpoint
 from mmexp.recording.upload import upload
@@ -410,12 +411,18 @@ def test_what_cannot_be_is_refused_and_the_run_folder_says_so(vdr_columns, tmp_p
     assert result["error"]["type"] == "ConfigError"
 
 
-def test_a_loss_that_is_not_a_number_ends_the_run_as_diverged(vdr_columns, tmp_path):
-    from mmexp.recording.record import Diverged
-
+@pytest.mark.parametrize("evaluates_first", [False, True])
+def test_what_is_not_a_number_ends_the_run_as_diverged(vdr_columns, tmp_path, evaluates_first):
     common = ["+experiment=vdr_2b", "model=tiny_vlm", *SMALL, *QUICK, "dims=halves", f"data.path={vdr_columns}"]
     with pytest.raises(Diverged, match=r"Lower trainer\.learning_rate"):
-        run_in(tmp_path, *common, "loss.scale=1e38", "trainer.eval_strategy=no")
+        run_in(
+            tmp_path,
+            *common,
+            "loss.scale=1e38",
+            f"trainer.eval_strategy={'steps' if evaluates_first else 'no'}",
+            "trainer.eval_steps=1",
+            "trainer.logging_steps=2",
+        )
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "diverged"
 
 

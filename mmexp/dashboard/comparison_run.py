@@ -19,13 +19,14 @@ AXES = {"x/samples_seen": 0.0, "x/hours": 0.0, "x/energy_kwh": 0.0, "x/co2_kg": 
 
 
 def replace(project: str, shown: dict[str, Any], config: dict[str, Any] | None = None) -> None:
-    """Put `shown` in the place of what the project's `00-comparison` holds: Trackio's tables, images, texts by name.
+    """Put `shown` in the place of what the project's `00-comparison` holds: Trackio's tables, images, texts by name. To
+    be called in a `turn`.
 
     The dashboard shows tables and images of one step in the reverse order, so the first are logged last. `config` is
     what all runs have in common, so that the dashboard finds that to differ which does among them.
     """
     identity = {"run_id": NAME, "project": project, "name": NAME, "group": "comparison", "config": config or {}}
-    with offline(), _turn():
+    with offline():
         import_inbox()
         _remove_images(project)
         TrackioView(identity, [{"step": 0, "metrics": {**dict(reversed(shown.items())), **AXES}}]).finish()
@@ -34,8 +35,9 @@ def replace(project: str, shown: dict[str, Any], config: dict[str, Any] | None =
 
 
 @contextmanager
-def _turn() -> Iterator[None]:
-    """Of two sweeps that end at once, the second waits: both would log after both have deleted."""
+def turn() -> Iterator[None]:
+    """Of two sweeps that end at once, the second waits: both would log after both have deleted, or the first would show
+    last what was before the second had ended."""
     from trackio.utils import TRACKIO_DIR
 
     TRACKIO_DIR.mkdir(parents=True, exist_ok=True)

@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 
 def refresh(project: str) -> ComparedByData:
     """Compare the runs of a project, and show that. Raises `ConfigError` where Trackio has no such project."""
-    from mmexp.dashboard.comparison_run import replace
+    from mmexp.dashboard.comparison_run import replace, turn
     from mmexp.dashboard.contents import contents
 
-    compared, found = compare_runs_of(project)
-    with TemporaryDirectory() as images:
+    with turn(), TemporaryDirectory() as images:
+        compared, found = compare_runs_of(project)
         replace(project, contents(compared, Path(images)), found.common_config)
     return compared
 

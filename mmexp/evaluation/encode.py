@@ -27,6 +27,10 @@ Output = TypeVar("Output")
 PROMPT_NAMES = {"query": ("query",), "document": ("document", "passage", "corpus")}
 
 
+class Diverged(RuntimeError):
+    """The training loss, or what a model makes of its input, is not a finite number."""
+
+
 @dataclass
 class Side:
     """What to encode: `cells[i]` for i of `indices`, in that order, as "query" or as "document"."""
@@ -138,18 +142,28 @@ def num_rounds(size: int) -> int:
 
 def sentence_embeddings(output: dict[str, Any]) -> torch.Tensor:
     """One embedding for each input: float32 (batch, dimension), on the CPU."""
-    return output["sentence_embedding"].float().cpu()
+    return finite(output["sentence_embedding"].float().cpu())
 
 
 def token_embeddings(output: dict[str, Any]) -> list[torch.Tensor]:
     """The embeddings of each input's tokens, without those that its scores leave out: float32, on the CPU."""
     masks = output["attention_mask"].bool().cpu()
-    return [tokens[mask] for tokens, mask in zip(output["token_embeddings"].float().cpu(), masks, strict=True)]
+    return [finite(tokens[mask]) for tokens, mask in zip(output["token_embeddings"].float().cpu(), masks, strict=True)]
 
 
 def pair_scores(output: dict[str, Any]) -> torch.Tensor:
     """What a reranker makes of each pair, before its activation: float32 (batch, labels), on the CPU."""
-    return output["scores"].float().cpu()
+    return finite(output["scores"].float().cpu())
+
+
+def finite(numbers: torch.Tensor) -> torch.Tensor:
+    """The same. Raises `Diverged` for infinite ones and NaN, which any ranking would hide."""
+    if not numbers.isfinite().all():
+        raise Diverged(
+            "the model computes numbers that are not finite. In training: lower trainer.learning_rate, raise "
+            "trainer.warmup_steps, or set trainer.max_grad_norm. Before it: load the weights with model.dtype=float32."
+        )
+    return numbers
 
 
 class _Preprocessed(Dataset):

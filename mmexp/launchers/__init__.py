@@ -12,7 +12,7 @@ from mmexp.processes.children import Child
 from mmexp.processes.out_of_memory import with_half_the_mini_batch
 from mmexp.processes.outcome import metric_of
 from mmexp.schema import ConfigError
-from mmexp.sweep.side_by_side import SideBySide
+from mmexp.sweep.side_by_side import SideBySide, command_of
 
 if TYPE_CHECKING:
     from mmexp.composition import Composition
@@ -77,7 +77,18 @@ class Launcher(ABC):
                 f"{len(queued)} members of the sweep are in Slurm's hands, and launch is another. Keep launch=slurm, "
                 f"or first: scancel {ids}"
             )
+        refuse_elsewhere(members)
         if self.dry_run:
-            print(*map(self.command, members), sep="\n")
+            print(*map(command_of, members), sep="\n")
             return [None] * len(members)
-        return [*SideBySide(self, members, at_once).run()]
+        return [*SideBySide(members, at_once).run()]
+
+
+def refuse_elsewhere(members: Sequence[Composition]) -> None:
+    """Raise `ConfigError` where some of the members of a sweep on this machine would be jobs of a cluster."""
+    for member in members:
+        if type(member.experiment.launch).launch_members is not Launcher.launch_members:
+            raise ConfigError(
+                f"{member.run_dir} is to be submitted, and other members of the sweep run on this machine. Start one "
+                "sweep for each, or give all of them one launch=..."
+            )

@@ -141,15 +141,9 @@ class Engine:
 
     def _read(self, file: Path) -> str:
         try:
-            text = file.read_text()
+            return file.read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"launch.accelerate.config_file={self.config_file} cannot be read: {error}") from error
-        if "${" in text:  # would mean another key of the config
-            raise ConfigError(
-                f"launch.accelerate.config_file={self.config_file} has a ${{...}}, which accelerate takes literally. "
-                "Write what it stands for."
-            )
-        return text
 
     def _section(self, name: str) -> dict[str, Any]:
         return self.content.get(name) or {}

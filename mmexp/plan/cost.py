@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmexp.composition import thaw
+from mmexp.plan.schedule import needs_final_evaluation
 from mmexp.recording.run_files import read_rows
 from mmexp.schema import ConfigError
 from mmexp.sweep.status import read_result
@@ -104,13 +106,14 @@ class Measured:
         return amount / rate * self.processes / work.processes
 
     def evaluation(self, work: Work) -> float | None:
-        """Seconds of all evaluations, by those in its training and after it."""
+        """Seconds of all evaluations, by those that were computed in its training and after it."""
         rows = read_rows(self.run_dir / "metrics.jsonl")
         in_training = sum(row["step"] > 0 and any(name.startswith("eval/") for name in row["metrics"]) for row in rows)
         inputs = self.result["num_queries"] + self.result["num_documents"]
         if work.evaluated is None or "evaluation" not in self.result["seconds"]:
             return None
-        of_one = self.result["seconds"]["evaluation"] / max(1, in_training) * self.processes / inputs
+        computed = in_training + needs_final_evaluation(thaw(self.run_dir).experiment, in_training)
+        of_one = self.result["seconds"]["evaluation"] / computed * self.processes / inputs
         return of_one * work.evaluated * work.evaluations / work.processes
 
     @property

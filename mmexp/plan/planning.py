@@ -41,6 +41,7 @@ def plan(experiment: Experiment, run_dir: Path, overrides: list[str]) -> float:
 def planned(experiment: Experiment) -> dict[str, Any]:
     """The plan. Raises `ConfigError` for what a training would refuse, and where no configuration can be reached."""
     # 1. The processes, and all that they would prepare
+    experiment.plan.check_like()
     engine, processes, device = engine_of(experiment), num_processes(experiment), device_of(experiment)
     half = bool(experiment.trainer.get("bf16") or experiment.trainer.get("fp16"))
     offload = bool(engine and experiment.launch.accelerate.cpu_offload)  # type: ignore[attr-defined]

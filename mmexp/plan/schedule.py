@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerState
 
 if TYPE_CHECKING:
+    from mmexp.experiment import Experiment
     from mmexp.plan.preparation import Prepared
 
 
@@ -51,7 +52,7 @@ def schedule_of(prepared: Prepared, processes: int) -> Schedule:
         rows_per_step=rows_per_step,
         rows=rows,
         pages=round(rows * documents_per_row(prepared)),
-        evaluations=1 + in_training + needs_final_evaluation(prepared, in_training),
+        evaluations=1 + in_training + needs_final_evaluation(prepared.kind.experiment, in_training),
         checkpoints=checkpoints,
         kept_checkpoints=min(checkpoints, args.save_total_limit or checkpoints),
     )
@@ -64,9 +65,8 @@ def times(strategy: str, steps: int, every: float, steps_per_epoch: int) -> int:
     return math.ceil(steps / steps_per_epoch) if strategy in ("epoch", "best") else 0
 
 
-def needs_final_evaluation(prepared: Prepared, in_training: int) -> bool:
+def needs_final_evaluation(experiment: Experiment, in_training: int) -> bool:
     """Whether the model that is saved is another than the one evaluated last."""
-    experiment = prepared.kind.experiment
     merges = experiment.adapter is not None and experiment.adapter.merge
     return not in_training or merges or experiment.selects_best
 

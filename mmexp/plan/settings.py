@@ -61,11 +61,12 @@ class Plan:
                 f"plan.like={self.like} and plan.watts={self.watts} both say what the training draws. Use "
                 "plan.watts=null, or plan.samples_per_second in place of plan.like."
             )
-        if self.like is not None:
-            self._check_like(Path(self.like))
 
-    def _check_like(self, run_dir: Path) -> None:
-        result = read_result(run_dir)
+    def check_like(self) -> None:
+        """Raise `ConfigError` where `like` is no folder of a finished training."""
+        result = read_result(Path(self.like)) if self.like is not None else None
+        if result is None:
+            return
         if result["status"] != "finished" or not result.get("throughput"):
             raise ConfigError(
                 f"plan.like={self.like} is no folder of a finished training. Give one whose result.json has a "

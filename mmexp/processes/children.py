@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from mmexp.composition import Composition
 from mmexp.processes.command import AGENT_MODULE, LAUNCH_MODULE, Command
-from mmexp.processes.interruption import SIGNALS, hold_back
+from mmexp.processes.interruption import SIGNALS, hold_back, is_new
 from mmexp.recording.run_files import write_whole
 
 STOPPED = {128 + number for number in SIGNALS}
@@ -74,8 +74,9 @@ class Child:
         asked: list[float] = []
 
         def stop(number: int) -> None:
-            asked.append(time.monotonic())
-            self.ask_to_stop()
+            if is_new(number, bool(asked)):
+                asked.append(time.monotonic())
+                self.ask_to_stop()
 
         with on_signals(stop):
             while self.poll() is None:
@@ -143,6 +144,7 @@ def _no_result(composition: Composition) -> dict[str, Any]:
     return {
         "status": "failed",
         "error": None,
+        "halvings": composition.halvings,
         "experiment": composition.experiment.name,
         "overrides": composition.overrides,
         "seed": composition.experiment.seed,
@@ -162,7 +164,7 @@ def _error(failure: dict[str, Any]) -> dict[str, Any]:
         kind, message = "Killed", f"rank {rank} was killed by {signal.Signals(-failure['exit_code']).name}"
     elif kind is None and failure["exit_code"] in STOPPED:
         kind = "Preempted"
-        message = f"{signal.Signals(failure['exit_code'] - 128).name}: rank {rank} was asked to stop as it started"
+        message = f"{signal.Signals(failure['exit_code'] - 128).name}: rank {rank} ended before it left a result"
     elif kind is None:
         kind, message = "Exited", f"rank {rank} ended with exit code {failure['exit_code']}"
     return {"type": kind, "message": message, "traceback": failure["traceback"], "rank": rank}

@@ -40,7 +40,9 @@ class Interruption:
         """Whether training is under way, and will stop at the end of its step."""
 
         self._asked: int | None = None
-        self._stopped = False
+        self._agreed: int | None = None
+        """What ranks stopped training for, once they all know."""
+
         self._handlers: dict[int, Any] = {}
         self._watch: Watch | None = None
 
@@ -70,31 +72,36 @@ class Interruption:
         import torch
         from torch import distributed
 
-        asked = self._asked or 0
+        agreed = self._asked or 0
         if distributed.is_available() and distributed.is_initialized():
             device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-            shared = torch.tensor(asked, device=device)
+            shared = torch.tensor(agreed, device=device)
             distributed.all_reduce(shared, distributed.ReduceOp.MAX)
-            asked = int(shared)
-        self._asked = asked or None
-        self._stopped = asked > 0
-        return self._stopped
+            agreed = int(shared)
+        self._agreed = agreed or None
+        self._asked = self._asked or self._agreed  # what has come meanwhile counts after the next step
+        return self._agreed is not None
 
     def raise_if_stopped(self) -> None:
         """Raise `Preempted` where training was stopped."""
-        if self._stopped:
-            assert self._asked is not None
-            raise Preempted(128 + self._asked)
+        if self._agreed is not None:
+            raise Preempted(128 + self._agreed)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        again, self._asked = self._asked is not None, number
-        if number == signal.SIGUSR2 and again:
-            return  # the cluster and its launcher may both say it
+        again = self._asked is not None
+        if not is_new(number, again):
+            return
+        self._asked = number
         if self.waits_for_step and not again and not (is_rank() and number == signal.SIGTERM):
             log.warning("%s: stopping with a checkpoint at the end of this step", signal.Signals(number).name)
             return
         self.ignore()  # what is left to write takes a moment
         raise Preempted(128 + number)
+
+
+def is_new(number: int, again: bool) -> bool:
+    """Whether a signal says more than what came before: the cluster and its launcher may both send SIGUSR2."""
+    return not again or number != signal.SIGUSR2
 
 
 def hold_back() -> None:

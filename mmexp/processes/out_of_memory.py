@@ -27,13 +27,16 @@ MIN_TOKENS = 128
 def with_half_the_mini_batch(composition: Composition) -> Composition | None:
     """What to go on with after a run that lacked memory; it is written into the run's folder, and says what was halved.
 
-    None where the run ended otherwise, before training, or where its mini-batch cannot be halved any more.
+    None where the run ended otherwise, or before training, where that was done already, or where its mini-batch cannot
+    be halved any more.
     """
     file = composition.run_dir / "result.json"
     result = json.loads(file.read_text()) if file.exists() else {}
     if (result.get("error") or {}).get("type") != ERROR or "train" not in result.get("seconds", ["train"]):
         return None
     halving = _halving(composition.experiment.loss)
+    if len(result.get("halvings", [])) < len(composition.halvings):
+        return None
     if halving is None or len(composition.halvings) >= MAX_HALVINGS:
         return None
     log.warning("out of memory: going on with loss.%(key)s=%(after)d in place of %(before)d", halving)

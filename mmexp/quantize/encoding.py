@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +63,7 @@ def encode(composition: Composition, result: dict[str, Any]) -> Encoded:
     what they were.
     """
     experiment = with_its_model(composition)
-    enter(composition.working_directory)
+    composition.enter()
     fork_workers()
     set_seed(experiment.seed)
     data = experiment.data.build(for_training=False)
@@ -128,18 +127,6 @@ def encoder_of(experiment: Experiment) -> Encoder:
         bf16 = False
     num_workers = trainer.get("dataloader_num_workers") or default_workers(batch_bytes(experiment))
     return Encoder(num_workers, bf16_autocast=bf16)
-
-
-def enter(working_directory: Path) -> None:
-    """Go where relative paths of the run begin."""
-    try:
-        os.chdir(working_directory)
-    except OSError as error:
-        raise ConfigError(
-            f"the run was started in {working_directory}, where its relative paths begin, and that cannot be entered: "
-            f"{error.strerror}. Put the folder back, or evaluate the model anew: task=evaluate model=hub "
-            "model.checkpoint=RUN_DIR."
-        ) from error
 
 
 def check_same_data(run_dir: Path, before: str, now: str) -> None:

@@ -15,6 +15,7 @@ from mmexp.sweep.status import read_result
 REFUSED = {
     ModelKind.reranker: "a reranker, which has no embeddings. Give the run of an embedder",
     ModelKind.two_stage: "a two-stage pipeline. Give the run of its first stage",
+    ModelKind.benchmark: "a benchmark, which brings its own data. Give the run that trained the model",
     ModelKind.multi_vector: (
         "a multi-vector model, whose pages have many vectors of one size. To see what fewer of "
         "them cost, evaluate it with task=evaluate model=hub model.checkpoint={run_dir} embedder_arch.pool_factor=4"

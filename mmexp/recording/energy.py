@@ -118,7 +118,7 @@ def _build_tracker(tracking: Tracking, meter: EnergyMeter) -> Any:
         cloud_region=None,
         electricitymaps_api_token="",
         emissions_endpoint=None,
-        tracking_mode=tracking.energy_mode.value,
+        tracking_mode=tracking.booked.value,
         gpu_ids=visible_gpus(),
         measure_power_secs=NEVER,
         output_methods=[],

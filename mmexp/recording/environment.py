@@ -58,6 +58,17 @@ def versions() -> dict[str, str | None]:
     return {package: installed(package) for package in PACKAGES}
 
 
+def _digest(file: Path) -> bytes:
+    """Of what a file holds or a link names; of nothing for what is neither, such as a checkout within the checkout."""
+    try:
+        if file.is_symlink():
+            return hashlib.sha256(os.fsencode(os.readlink(file))).digest()
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").digest()
+    except OSError:
+        return b""
+
+
 def git_state(folder: Path) -> dict[str, Any] | None:
     """Commit of the checkout that holds `folder`, and a hash of what differs from it. None outside a checkout.
 
@@ -76,6 +87,6 @@ def git_state(folder: Path) -> dict[str, Any] | None:
         return None
     digest = hashlib.sha256(difference)
     for name in new_files:
-        digest.update(name + b"\0" + hashlib.sha256((root / os.fsdecode(name)).read_bytes()).digest())
+        digest.update(name + b"\0" + _digest(root / os.fsdecode(name)))
     changed = bool(difference or new_files)
     return {"commit": commit, "has_local_changes": changed, "diff_sha256": digest.hexdigest()[:16] if changed else None}

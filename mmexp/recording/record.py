@@ -20,6 +20,7 @@ from accelerate import PartialState
 from mmexp.composition import Composition, plain_config
 from mmexp.dashboard.identity import identify
 from mmexp.distributed import ranks
+from mmexp.evaluation.encode import Diverged
 from mmexp.evaluation.metrics import PRIMARY_METRIC
 from mmexp.evaluation.report import Metrics, Report
 from mmexp.processes.interruption import Interruption, Preempted
@@ -33,10 +34,6 @@ from mmexp.schema import ConfigError
 from mmexp.trackio_view import TrackioView, is_rewritable
 
 log = logging.getLogger(__name__)
-
-
-class Diverged(RuntimeError):
-    """The training loss is not a number any more."""
 
 
 class Record:

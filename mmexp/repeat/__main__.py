@@ -10,7 +10,6 @@ a CPU, in one process and on the same machine, whatever is not equal to the digi
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -52,7 +51,7 @@ def parser() -> Parser:
 def repeat(run_dir: Path, overrides: list[str], anyway: bool) -> None:
     """Run it again, or go on with that, and compare. Exits with 1 where the numbers differ."""
     original = Original.read(run_dir)
-    os.chdir(original.composition.working_directory)
+    original.composition.enter()
     again = launched_by(original.repeat(), overrides)
     try:
         changes = original.changes(again)

@@ -42,7 +42,7 @@ def main() -> None:
         command = launch.command_on(machine, composition)
     except ConfigError as error:
         refuse(Path(run_dir), failures, machine, f"node {socket.gethostname()}: {error}")
-    os.chdir(composition.working_directory)
+    composition.enter()
     supervisor = Supervisor(Child(command, composition), failures, launch.signal_seconds)
     code, failure = supervisor.wait(first_rank=machine.rank * launch.num_processes)
     if failure is not None:

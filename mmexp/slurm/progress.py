@@ -129,4 +129,7 @@ def last_row(run_dir: Path) -> tuple[str, str]:
         lines = stream.read().split(b"\n")[:-1]
     rows = [json.loads(line) for line in lines if line.startswith(b'{"time"')]
     found = [(row["step"], name, row["metrics"][name]) for row in rows for name in SHOWN if name in row["metrics"]]
-    return (str(found[-1][0]), f"{found[-1][1]} {found[-1][2]:.4f}") if found else ("", "")
+    if not found:
+        return "", ""
+    step, name, value = found[-1]
+    return str(step), f"{name} {'nan' if value is None else f'{value:.4f}'}"

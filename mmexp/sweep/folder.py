@@ -7,7 +7,6 @@ is in its own folder; sweep.json says it again when the members that were asked 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -109,7 +108,7 @@ class SweepFolder:
             return
         members = [run.compose_again(launch, at_once) for run in missing]
         first = members[0] if members else thaw(queued[0].run_dir)
-        os.chdir(first.working_directory)
+        first.enter()
         self._launch(launch or first.experiment.launch, at_once or first.experiment.sweep.at_once, members, queued)
 
     def discard_if_empty(self) -> None:

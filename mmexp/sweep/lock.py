@@ -47,11 +47,19 @@ class FolderLock:
 
 def _this_process() -> dict[str, Any]:
     return {
-        "user": getpass.getuser(),
+        "user": _user(),
         "host": platform.node(),
         "pid": os.getpid(),
         "since": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
+
+
+def _user() -> str:
+    """A container may run as a user that it has no name for."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _words(content: str) -> str:

@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 from mmexp.recording.visible_gpus import visible_gpu_names
 from mmexp.schema import ConfigError
+from mmexp.tracking import SHARES_MACHINE
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Share:
         So a launcher counts what its run may use, and data workers are as many as the run has cores.
         """
         cores = os.sched_getaffinity(0)
-        variables = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(len(self.cores)))}
+        variables = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(len(self.cores))), SHARES_MACHINE: "1"}
         variables |= {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus)} if self.gpus else {}
         os.sched_setaffinity(0, self.cores)
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -10,17 +9,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from mmexp.composition import write
 from mmexp.processes.children import SECONDS_TO_CHECKPOINT, Child, on_signals
-from mmexp.processes.interruption import Preempted
+from mmexp.processes.interruption import Preempted, is_new
 from mmexp.processes.out_of_memory import with_half_the_mini_batch
 from mmexp.sweep.shares import Share, shares
 from mmexp.sweep.status import outcome
-from mmexp.tracking import EnergyMode
 
 if TYPE_CHECKING:
     from mmexp.composition import Composition
-    from mmexp.launchers import Launcher
+    from mmexp.processes.command import Command
 
 OUTPUT = "output.log"
 
@@ -41,14 +38,13 @@ class SideBySide:
     One at a time has the machine and the terminal; of several, each writes to output.log in its folder.
     """
 
-    def __init__(self, launcher: Launcher, members: list[Composition], at_once: int) -> None:
+    def __init__(self, members: list[Composition], at_once: int) -> None:
         """Raises `ConfigError` where the machine cannot be shared so, or a share cannot run a member."""
-        self._launcher = launcher
-        self._members = [booked_apart(member) for member in members] if at_once > 1 else list(members)
         self._free: list[Share | None] = [*shares(at_once)] if at_once > 1 else [None]
+        self._members = list(members)
         for member in self._members:
             with _taken(self._free[0]):
-                launcher.command(member)
+                command_of(member)
         self._waiting = list(range(len(members)))
         self._running: list[Running] = []
         self._results: dict[int, dict[str, Any]] = {}
@@ -56,7 +52,7 @@ class SideBySide:
 
     def run(self) -> list[dict[str, Any]]:
         """result.json of every member. Raises `Preempted` where this process was asked to stop."""
-        with on_signals(lambda number: self._asked_to_stop.append((number, time.monotonic()))):
+        with on_signals(self._on_signal):
             while self._running or (self._waiting and not self._asked_to_stop):
                 self._start_next()
                 self._pass_on_what_was_asked()
@@ -67,6 +63,10 @@ class SideBySide:
             raise Preempted(128 + self._asked_to_stop[0][0])
         return [self._results[number] for number in range(len(self._members))]
 
+    def _on_signal(self, number: int) -> None:
+        if is_new(number, bool(self._asked_to_stop)):
+            self._asked_to_stop.append((number, time.monotonic()))
+
     def _start_next(self) -> None:
         while self._waiting and self._free and not self._asked_to_stop:
             self._start(self._waiting.pop(0), self._free.pop())
@@ -75,7 +75,7 @@ class SideBySide:
         member = self._members[number]
         self._say(number, "started" if share is None else f"started, see {Path(member.run_dir.name) / OUTPUT}")
         with _taken(share), _output(member, share) as output:
-            child = Child(self._launcher.command(member), member, output)
+            child = Child(command_of(member), member, output)
         self._running.append(Running(number, child, share))
 
     def _collect(self, running: Running) -> None:
@@ -106,13 +106,9 @@ class SideBySide:
         print(f"{datetime.now():%H:%M:%S} [{number + 1}/{len(self._members)}] {name}: {words}", flush=True)
 
 
-def booked_apart(member: Composition) -> Composition:
-    """The member with its energy measured by process: each would book all of the machine that they share."""
-    experiment = member.experiment
-    tracking = dataclasses.replace(experiment.tracking, energy_mode=EnergyMode.process)
-    changed = dataclasses.replace(member, experiment=dataclasses.replace(experiment, tracking=tracking))
-    write(changed)
-    return changed
+def command_of(member: Composition) -> Command:
+    """What starts it. Members may differ in where they run: in their number of processes, say."""
+    return member.experiment.launch.command(member)
 
 
 def _taken(share: Share | None) -> AbstractContextManager[None]:

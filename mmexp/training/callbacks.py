@@ -14,9 +14,9 @@ from transformers.trainer_callback import ExportableState, TrainerCallback
 from mmexp.data.training import LABEL_COLUMNS
 from mmexp.distributed import ranks
 from mmexp.distributed.rank_batches import RankBatches
+from mmexp.evaluation.encode import Diverged
 from mmexp.evaluation.metrics import PRIMARY_METRIC
 from mmexp.models.facts import tokens_per_page
-from mmexp.recording.record import Diverged
 from mmexp.training.tokens import patch_size, tokens_of_each
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from mmexp.compare.report.charts import SETTINGS, Chart, LeftOut
 from mmexp.compare.report.cost_chart import pareto_front, quality_over_cost
 from mmexp.compare.report.effects import effects, varied_together
 from mmexp.compare.report.effects_chart import main_effects
+from mmexp.compare.report.learning_chart import learning_curves
 from mmexp.compare.report.part_chart import quality_over_parts
 from mmexp.compare.report.tables import Interval
 from tests.compare.given import Given, comparison_of
@@ -192,3 +193,11 @@ def test_every_setting_is_drawn_over_embedding_size_and_is_in_the_table(tmp_path
     assert (len(in_color), len(grey)) == (2 * 4, 2 * (count - 4))  # the best three and the reference; all others
     heights, numbers = heights_of(chart.figure), numbers_of(chart.table)
     assert all(np.isclose(numbers, height, atol=1e-12).any() for height in heights)
+
+
+def test_curves_of_settings_that_no_legend_names_are_drawn(tmp_path):
+    """Published models that were only evaluated rank first, and finetunes have the curves."""
+    runs = [Given({"x.a": n}, [1.0, 0.9]) for n in range(6)]
+    runs += [Given({"x.a": n}, [0.5, 0.4], evaluations=[0.1, 0.2, 0.3]) for n in (6, 7)]
+    chart = learning_curves(comparison_of(tmp_path, runs))
+    assert {row[0] for row in chart.table.rows} == {"7: x.a=6", "8: x.a=7"}

@@ -6,11 +6,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from mmexp.__main__ import CONF
+from mmexp.composition import freeze, thaw
 from mmexp.experiment import register, to_experiment
 from mmexp.mine.settings import MiningExperiment
 from mmexp.plan.communication import sent_bytes
 from mmexp.plan.cost import Work, grams_per_kwh, stated_seconds
 from mmexp.plan.memory import BUCKET, MAX_LIVE, Weights, held
+from mmexp.plan.planning import planned
 from mmexp.plan.schedule import times
 from mmexp.plan.settings import Plan
 from mmexp.plan.step import TracedStep
@@ -137,7 +139,6 @@ def test_time_is_rows_over_rows_per_second_or_operations_over_those_of_all_proce
         (["plan.tflops=9", "plan.samples_per_second=3"], "Give one of them"),
         (["plan.mfu=1.5", "plan.tflops=9"], "plan.mfu=0.4"),
         (["plan.num_rows=0"], "not above 0"),
-        (["plan.like=nowhere"], "no folder of a finished training"),
         (
             ["+experiment=two_stage_tiny", "model.checkpoint=a", "two_stage.reranker.checkpoint=b"],
             "task=plan cannot be",
@@ -148,3 +149,11 @@ def test_time_is_rows_over_rows_per_second_or_operations_over_those_of_all_proce
 def test_a_plan_that_contradicts_itself_is_refused(overrides, words, tmp_path):
     with pytest.raises(ConfigError, match=words):
         experiment_of(tmp_path, "task=plan", *overrides)
+
+
+def test_a_plan_like_no_training_is_refused_and_a_training_does_not_care(tmp_path):
+    experiment = experiment_of(tmp_path, "tracking=none", "plan.like=nowhere")
+    with pytest.raises(ConfigError, match="no folder of a finished training"):
+        planned(experiment)
+    freeze(experiment, tmp_path, [])
+    assert thaw(tmp_path).experiment == experiment

@@ -12,6 +12,7 @@ import torch
 from mmexp.composition import Composition, freeze
 from mmexp.losses.mnrl import CachedMnrl
 from mmexp.processes.out_of_memory import MAX_HALVINGS, with_half_the_mini_batch
+from mmexp.resume import resume
 from tests.test_run import SMALL, experiment_of, losses_of
 
 RUN = [
@@ -79,7 +80,8 @@ def test_a_run_that_lacks_memory_goes_on_and_equals_one_that_does_not(limited, t
 
 
 def ended_with(composition: Composition, error: str, seconds: dict[str, float]) -> Composition | None:
-    result = {"status": "failed", "error": {"type": error, "message": ""}, "seconds": seconds}
+    error_of_it = {"type": error, "message": ""}
+    result = {"status": "failed", "error": error_of_it, "seconds": seconds, "halvings": composition.halvings}
     (composition.run_dir / "result.json").write_text(json.dumps(result))
     return with_half_the_mini_batch(composition)
 
@@ -92,6 +94,29 @@ def test_halving_has_an_end(tmp_path):
         sizes.append(composition.experiment.loss.mini_batch_size)
     assert sizes == [32, 16, 8, 4, 2]
     assert len(sizes) == MAX_HALVINGS
+
+
+def test_an_error_is_answered_once_and_a_look_or_a_refusal_changes_nothing(tmp_path, monkeypatch):
+    """A Slurm job halves before it is requeued, which the cluster may not do."""
+    composition = composition_of(tmp_path)
+    smaller = ended_with(composition, "OutOfMemoryError", {"train": 1.0})
+    assert with_half_the_mini_batch(smaller) is None
+    before = contents(composition.run_dir)
+    elsewhere = ["launch=accelerate", "launch.num_processes=1"]
+    monkeypatch.setattr("sys.argv", ["resume", str(composition.run_dir), *elsewhere, "launch.dry_run=true"])
+    resume()
+    assert contents(composition.run_dir) == before
+    result = {"status": "finished", "primary_metric": "ndcg@10", "final": {"ndcg@10": 0.5}}
+    (composition.run_dir / "result.json").write_text(json.dumps(result))
+    before = contents(composition.run_dir)
+    monkeypatch.setattr("sys.argv", ["resume", str(composition.run_dir), *elsewhere])
+    with pytest.raises(SystemExit, match="there is nothing to continue"):
+        resume()
+    assert contents(composition.run_dir) == before
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {file.name: file.read_text() for file in folder.iterdir() if file.name != "mmexp.log"}
 
 
 @pytest.mark.parametrize(

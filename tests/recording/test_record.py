@@ -19,6 +19,7 @@ from mmexp.composition import Composition
 from mmexp.evaluation.evaluate import DimReport
 from mmexp.evaluation.reranking import DirectionReport
 from mmexp.recording.energy import Energy
+from mmexp.recording.environment import git_state
 from mmexp.recording.ledger import Ledger
 from mmexp.recording.record import Record
 from mmexp.recording.result import intervals
@@ -381,3 +382,25 @@ def test_a_run_that_another_process_runs_is_left_alone(tmp_path):
             pass
     finally:
         other.kill()
+
+
+def test_what_git_does_not_know_is_told_apart_whatever_it_is(tmp_path):
+    """An editor's lock is a link to nowhere, and a clone in the checkout is a folder: neither can be read."""
+
+    def git(*arguments: str) -> None:
+        who = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
+        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init")
+    git("commit", "--allow-empty", "-m", "first")
+    states = [git_state(tmp_path)]
+    for change in (
+        lambda: (tmp_path / ".#run.py").symlink_to("me@host.1"),
+        lambda: git("clone", ".", "clone"),
+        lambda: (tmp_path / "new.yaml").write_text("a: 1"),
+        lambda: (tmp_path / "new.yaml").write_text("a: 2"),
+    ):
+        change()
+        states.append(git_state(tmp_path))
+    assert [state["has_local_changes"] for state in states] == [False, True, True, True, True]
+    assert len({state["diff_sha256"] for state in states}) == 5

@@ -260,6 +260,8 @@ def test_a_row_shows_the_last_step_and_the_last_metric(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + '\n{"time": "now", "cut')
     assert progress.last_row(tmp_path) == ("2", "train/loss 1.0000")
     assert progress.last_row(tmp_path / "none") == ("", "")
+    (tmp_path / "metrics.jsonl").write_text('{"time": "now", "step": 3, "metrics": {"train/loss": null}}\n')
+    assert progress.last_row(tmp_path) == ("3", "train/loss nan")
 
 
 # -- on a node ---------------------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ class Pretended:
             assert json.loads((member.run_dir.parent / INDEX).read_text())["members"]  # listed before any starts
             result = self.results.get(name, FINISHED)
             if result is not None:
-                (member.run_dir / "result.json").write_text(json.dumps(result))
+                (member.run_dir / "result.json").write_text(json.dumps({**result, "halvings": member.halvings}))
         return [self.results.get(name, FINISHED) for name in labels]
 
 

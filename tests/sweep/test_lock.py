@@ -26,6 +26,17 @@ def test_a_second_parent_is_refused_and_told_who_holds_the_folder(tmp_path):
     FolderLock(tmp_path).release()
 
 
+def test_a_user_without_a_name_is_known_by_number(tmp_path, monkeypatch):
+    def unknown() -> str:
+        raise KeyError("getpwuid(): uid not found: 1234")
+
+    monkeypatch.setattr(getpass, "getuser", unknown)
+    held = FolderLock(tmp_path)
+    with pytest.raises(ConfigError, match=rf"run by {os.getuid()} on "):
+        FolderLock(tmp_path)
+    held.release()
+
+
 def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch, caplog):
     def refuse(*given):
         raise OSError(38, "Function not implemented")

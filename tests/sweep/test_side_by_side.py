@@ -16,6 +16,7 @@ from mmexp.processes.interruption import Preempted
 from mmexp.schema import ConfigError
 from mmexp.sweep import side_by_side
 from mmexp.sweep.side_by_side import OUTPUT, SideBySide
+from mmexp.tracking import EnergyMode, Tracking
 from tests.test_run import experiment_of
 
 FINISHED = {"status": "finished", "primary_metric": "ndcg@10", "final": {"ndcg@10": 0.5}}
@@ -62,7 +63,8 @@ class Children:
         self.events.append(f"{name} started")
         self.running += 1
         self.most_at_once = max(self.most_at_once, self.running)
-        self.environments.append({"gpus": os.environ.get("CUDA_VISIBLE_DEVICES"), "command": str(command)})
+        of_child = {"gpus": os.environ.get("CUDA_VISIBLE_DEVICES"), "command": str(command)}
+        self.environments.append({**of_child, "booked": Tracking().booked})
         return Child()
 
 
@@ -100,7 +102,7 @@ def members(experiment, tmp_path):
 
 
 def test_one_after_another_with_the_terminal(children, members, experiment):
-    results = SideBySide(experiment.launch, members, at_once=1).run()
+    results = SideBySide(members, at_once=1).run()
     assert [event for event in children.events if "started" in event] == ["a started", "b started", "c started"]
     assert children.most_at_once == 1
     assert results == [FINISHED] * 3
@@ -109,29 +111,52 @@ def test_one_after_another_with_the_terminal(children, members, experiment):
 
 def test_side_by_side_with_a_share_of_the_gpus_and_a_log_of_its_own(gpus, children, members, experiment):
     children.results = {"b": [{"status": "failed", "error": {"type": "OSError", "message": "no space"}}]}
-    results = SideBySide(experiment.launch, members, at_once=2).run()
+    results = SideBySide(members, at_once=2).run()
     assert children.most_at_once == 2
     assert [result["status"] for result in results] == ["finished", "failed", "finished"]
     assert {environment["gpus"] for environment in children.environments} == {"0,1", "2,3"}
     # A launcher counts the GPUs of the share, not those of the machine.
     assert all("--num_processes 2" in environment["command"] for environment in children.environments)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1,2,3"
-    assert all("energy_mode: process" in (member.run_dir / "config.yaml").read_text() for member in members)
+    assert {environment["booked"] for environment in children.environments} == {EnergyMode.process}
+    assert all("energy_mode: machine" in (member.run_dir / "config.yaml").read_text() for member in members)
     assert all((member.run_dir / OUTPUT).read_text() == "started\n" for member in members)
 
 
+def launched_with(folder: Path, *overrides: str):
+    """A member of a sweep that varies where its members run."""
+    folder.mkdir()
+    return freeze(experiment_of(folder, "+experiment=vdr_tiny", *overrides), folder, [])
+
+
+def test_members_that_differ_in_where_they_run_each_run_there(gpus, children, tmp_path):
+    counts = {"a": 1, "b": 2, "c": 4}
+    members = [
+        launched_with(tmp_path / name, "launch=accelerate", f"launch.num_processes={count}")
+        for name, count in counts.items()
+    ]
+    SideBySide(members, at_once=1).run()
+    commands = [environment["command"] for environment in children.environments]
+    assert "accelerate" not in commands[0]  # one process needs no launcher
+    assert "--num_processes 2" in commands[1]
+    assert "--num_processes 4" in commands[2]
+    submitted = launched_with(tmp_path / "d", "launch=slurm")
+    with pytest.raises(ConfigError, match=r"d is to be submitted, and other members .* run on this machine"):
+        members[0].experiment.launch.launch_members([*members, submitted], at_once=1)
+
+
 def test_what_a_share_cannot_run_is_refused_before_any_starts(gpus, children, members, tmp_path):
-    launch = experiment_of(tmp_path, "+experiment=vdr_tiny", "launch=accelerate", "launch.num_processes=3").launch
+    too_many = launched_with(tmp_path / "d", "launch=accelerate", "launch.num_processes=3")
     with pytest.raises(
         ConfigError, match=r"launch\.num_processes=3 is more than the GPUs that are visible, which are 2"
     ):
-        SideBySide(launch, members, at_once=2)
+        SideBySide([*members, too_many], at_once=2)
     assert children.events == []
 
 
 def test_a_member_without_memory_starts_again_with_half_the_mini_batch(children, members, experiment):
-    children.results = {"a": [NO_MEMORY, NO_MEMORY]}
-    results = SideBySide(experiment.launch, members[:1], at_once=1).run()
+    children.results = {"a": [NO_MEMORY, NO_MEMORY | {"halvings": [{"key": "mini_batch_num_tokens"}]}]}
+    results = SideBySide(members[:1], at_once=1).run()
     assert children.events == ["a started", "a failed", "a started", "a failed", "a started", "a finished"]
     assert results == [FINISHED]
     assert "mini_batch_num_tokens: 1024" in (members[0].run_dir / "config.yaml").read_text()
@@ -148,7 +173,7 @@ def test_asked_to_stop_those_that_run_write_a_checkpoint_and_no_other_starts(
 
     monkeypatch.setattr(side_by_side, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
     with pytest.raises(Preempted) as raised:
-        SideBySide(experiment.launch, members, at_once=2).run()
+        SideBySide(members, at_once=2).run()
     assert raised.value.code == 143
     assert sorted(children.events) == sorted(
         f"{name} {event}" for name in "ab" for event in ("started", "asked", "preempted")
@@ -160,7 +185,7 @@ def test_asked_twice_they_end_at_once(children, members, experiment, monkeypatch
     clock = SimpleNamespace(sleep=lambda seconds: os.kill(os.getpid(), signal.SIGINT), monotonic=time.monotonic)
     monkeypatch.setattr(side_by_side, "time", clock)
     with pytest.raises(Preempted) as raised:
-        SideBySide(experiment.launch, members, at_once=1).run()
+        SideBySide(members, at_once=1).run()
     assert raised.value.code == 130
     assert "a ended" in children.events
     assert "b started" not in children.events

@@ -170,6 +170,8 @@ def in_short(value: float) -> str:
 def legend_below(figure: Figure, axes: Axes) -> None:
     """A legend of what `axes` shows, below all panels."""
     handles, labels = axes.get_legend_handles_labels()
+    if not labels:  # those shown are none of the settings that are named
+        return
     columns = 2 if max(map(len, labels)) <= LONG_NAME else 1
     figure.legend(handles, labels, loc="outside lower left", ncols=columns, fontsize=8)
 

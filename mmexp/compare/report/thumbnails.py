@@ -6,8 +6,10 @@ import base64
 import contextlib
 import io
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 from omegaconf.errors import OmegaConfBaseException
 
@@ -69,11 +71,24 @@ def evaluation_data(run: Run) -> Split:
 
     Raises what reading the data raises, one of `CANNOT_BE_READ`.
     """
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     composition = thaw(run.run_dir)
-    with contextlib.chdir(composition.working_directory):
+    if composition.experiment.benchmark is not None:
+        raise ConfigError("pages of a benchmark are not shown.")
+    with without_hub(), contextlib.chdir(composition.working_directory):
         train, evaluation = composition.experiment.data.read()
     return train if evaluation is None else evaluation
+
+
+@contextlib.contextmanager
+def without_hub() -> Iterator[None]:
+    """The Hub's libraries read the variable when they are imported, which is here, where the data needs them, or was
+    before."""
+    with contextlib.ExitStack() as patches:
+        patches.enter_context(patch.dict(os.environ, HF_HUB_OFFLINE="1"))
+        for name in ("huggingface_hub.constants", "datasets.config"):
+            if name in sys.modules:
+                patches.enter_context(patch.object(sys.modules[name], "HF_HUB_OFFLINE", True))
+        yield
 
 
 def has_queries(split: Split, texts: Mapping[str, str | None]) -> bool:
