@@ -22,10 +22,10 @@ from mmexp.experiment import Experiment, register, to_experiment
 from mmexp.parser import Parser, ending_in_words
 from mmexp.processes.out_of_memory import with_half_the_mini_batch
 from mmexp.rank import log_into
+from mmexp.recording.status import read_result
 from mmexp.schema import ConfigError
 from mmexp.slurm.jobs import refuse_while_queued
 from mmexp.sweep.folder import INDEX, SweepFolder
-from mmexp.sweep.status import read_result
 from mmexp.user_modules import imported_folders
 
 

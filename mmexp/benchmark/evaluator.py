@@ -13,11 +13,11 @@ import torch
 from mmexp.benchmark.embedded import Embedded
 from mmexp.benchmark.scoring import TaskScores, score, weighted_rows, write_scores
 from mmexp.benchmark.splits import TaskSplit
-from mmexp.compare.strata import Strata
 from mmexp.evaluation.evaluate import Evaluator
 from mmexp.evaluation.metrics import PRIMARY_METRIC
 from mmexp.evaluation.model_evaluator import ModelEvaluator, OutputEvaluator, Phase
 from mmexp.evaluation.report import Metrics, Report
+from mmexp.statistics.strata import Strata
 
 if TYPE_CHECKING:
     from mmexp.evaluation.output_cache import OutputCache

@@ -4,7 +4,6 @@ runs.py          run folders, found and read
 scores.py        the scores of every query
 settings.py      runs that are equal but for the seed, and what tells settings apart
 alignment.py     the queries on which all are compared, or why they cannot be
-statistics.py    means and differences with intervals and tests: bootstrap.py seeds.py sign_flip.py
 cost.py          what a setting took
 comparison.py    all of it, ranked
 table.py         the comparison in the terminal

@@ -18,10 +18,10 @@ from mmexp.compare.cost import Cost, cost_of
 from mmexp.compare.notes import notes_on
 from mmexp.compare.runs import Run
 from mmexp.compare.settings import Scalar, Setting, axes, settings_of
-from mmexp.compare.statistics import Difference, Estimate, differences, estimates
-from mmexp.compare.strata import Strata
 from mmexp.recording.unreadable import UnreadableFile
 from mmexp.schema import ConfigError, did_you_mean
+from mmexp.statistics.means import Difference, Estimate, differences, estimates
+from mmexp.statistics.strata import Strata
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,11 @@ class Comparison:
 
     notes: list[str]
     """What a reader must know, a sentence each."""
+
+    @property
+    def has_several_seeds(self) -> bool:
+        """Whether runs of any setting were pooled."""
+        return any(row.estimate.num_seeds > 1 for row in self.rows)
 
     def scores(
         self, setting: Setting, stage: str, part: str | None = None, metric: str | None = None

@@ -12,7 +12,7 @@ from mmexp.recording.run_files import csv_of, finite, write_whole
 if TYPE_CHECKING:
     from mmexp.compare.comparison import Comparison, Row
     from mmexp.compare.runs import Run
-    from mmexp.compare.statistics import Difference
+    from mmexp.statistics.means import Difference
 
 
 def write_files(comparison: Comparison, folder: Path) -> None:

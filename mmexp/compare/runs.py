@@ -14,11 +14,11 @@ from typing import Any
 from mmexp.compare.scores import DIRECTION, OWN_QUERIES, TASK, Scores, read_content, read_scores, read_scores_by_size
 from mmexp.composition import TYPES, VALUES
 from mmexp.recording.run_files import read_rows
+from mmexp.recording.status import read_result
 from mmexp.recording.unreadable import UnreadableFile, as_mapping, read_yaml, reading
 from mmexp.repeat.mark import is_repeat, original_of
 from mmexp.schema import ConfigError
 from mmexp.sweep.folder import INDEX, read_members
-from mmexp.sweep.status import read_result
 
 log = logging.getLogger(__name__)
 

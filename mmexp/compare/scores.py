@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from mmexp.compare.strata import Strata
 from mmexp.data.attributes import PREFIX
 from mmexp.schema import ConfigError, did_you_mean
+from mmexp.statistics.strata import Strata
 
 DIRECTION, TASK = "direction", "task"
 # Parts that have queries of their own; the others ask the same queries of several sizes.

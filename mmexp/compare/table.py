@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from mmexp.compare.report.tables import shown
-from mmexp.compare.statistics import NOT_SHOWN
+from mmexp.recording.status import facts
 from mmexp.recording.wording import UNKNOWN, number, p_value
+from mmexp.statistics.means import NOT_SHOWN
 from mmexp.sweep.names import short_names
-from mmexp.sweep.status import facts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mmexp.compare.report.tables import Table as Numbers
     from mmexp.compare.runs import Run
     from mmexp.compare.settings import Setting
-    from mmexp.compare.statistics import Difference, Estimate
+    from mmexp.statistics.means import Difference, Estimate
 
 # Of a file or a pipe, which has no width of its own.
 WIDTH = 120
@@ -80,11 +80,11 @@ def _quality(comparison: Comparison) -> Table:
     title = f"{comparison.metric}{part} on {len(comparison.query_ids)} queries, 95% intervals"
     named = comparison.reference.setting.label
     gains = ["gain over baseline"] if _is_trained(comparison) else []
-    columns = [comparison.metric, *(["seeds"] if _is_pooled(comparison) else []), *gains]
+    columns = [comparison.metric, *(["seeds"] if comparison.has_several_seeds else []), *gains]
     against = [f"against {named}"] if len(comparison.rows) > 1 else []
     table = _table(title, ["", *_setting_columns(comparison), *columns, *against])
     for rank, row in enumerate(comparison.rows, 1):
-        seeds = [spread_words(row.estimate)] if _is_pooled(comparison) else []
+        seeds = [spread_words(row.estimate)] if comparison.has_several_seeds else []
         other = [_against(row, comparison)] if against else []
         gain = [difference_words(row.to_baseline)] if gains else []
         cells = [estimate_words(row.estimate), *seeds, *gain, *other]
@@ -142,10 +142,6 @@ def facts_of(row: Row) -> dict[str, float | None]:
 
 def _is_trained(comparison: Comparison) -> bool:
     return any(row.to_baseline is not None for row in comparison.rows)
-
-
-def _is_pooled(comparison: Comparison) -> bool:
-    return any(row.estimate.num_seeds > 1 for row in comparison.rows)
 
 
 def _setting_columns(comparison: Comparison) -> list[str]:

@@ -13,7 +13,7 @@ from mmexp.sweep.names import short_names
 if TYPE_CHECKING:
     from mmexp.compare.comparison import Comparison, Row
     from mmexp.compare.runs import Run
-    from mmexp.compare.statistics import Difference
+    from mmexp.statistics.means import Difference
 
 SHOWN_COSTS = ("hours", "GPU-hours", "pages/s", "peak GB", "kWh", "kg CO2", "points/kWh")
 """Energy by part is in the dashboard's own bars."""
@@ -43,14 +43,10 @@ def _quality(comparison: Comparison, rank: int, row: Row) -> dict[str, str]:
         "#": str(rank),
         **_setting(comparison, row),
         comparison.metric.upper(): estimate_words(row.estimate),
-        **({"seeds": str(row.estimate.num_seeds)} if _has_seeds(comparison) else {}),
+        **({"seeds": str(row.estimate.num_seeds)} if comparison.has_several_seeds else {}),
         "gain over baseline": _in_words(row.to_baseline),
         f"against #{reference}": "reference" if rank == reference else _in_words(row.to_reference),
     }
-
-
-def _has_seeds(comparison: Comparison) -> bool:
-    return any(row.estimate.num_seeds > 1 for row in comparison.rows)
 
 
 def _setting(comparison: Comparison, row: Row) -> dict[str, str]:

@@ -15,8 +15,8 @@ import torch
 import xxhash
 
 from mmexp.distributed import ranks
-from mmexp.distributed.turns import turn
 from mmexp.evaluation.encode import Encoder
+from mmexp.evaluation.turns import turn
 from mmexp.models.facts import processor_parts
 from mmexp.recording.run_files import whole_file
 

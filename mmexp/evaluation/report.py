@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mmexp.compare.statistics import Estimate, estimates
-from mmexp.compare.strata import Strata
+from mmexp.statistics.means import Estimate, estimates
+from mmexp.statistics.strata import Strata
 
 Metrics = dict[str, float]
 

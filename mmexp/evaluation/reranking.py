@@ -13,7 +13,6 @@ import torch
 from sentence_transformers.cross_encoder.evaluation import CrossEncoderRerankingEvaluator
 from torch.utils.data import Dataset
 
-from mmexp.compare.strata import Strata
 from mmexp.data.attributes import prefixed
 from mmexp.data.cells import Cells, text_of
 from mmexp.data.pairs import Judged, judged
@@ -23,6 +22,7 @@ from mmexp.evaluation.encode import Encoder, pair_scores
 from mmexp.evaluation.model_evaluator import TOP_DOCUMENTS, OutputEvaluator, Phase
 from mmexp.evaluation.report import Metrics, Report
 from mmexp.evaluation.reranking_settings import Reranking
+from mmexp.statistics.strata import Strata
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder

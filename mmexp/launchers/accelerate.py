@@ -10,7 +10,7 @@ from omegaconf import MISSING
 from mmexp.launchers import Launcher
 from mmexp.launchers.accelerate_launch import accelerate_launch
 from mmexp.launchers.engine import Engine
-from mmexp.recording.visible_gpus import num_visible_gpus
+from mmexp.processes.visible_gpus import num_visible_gpus
 from mmexp.schema import ConfigError, schema
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from mmexp.launchers.accelerate_launch import Machine, accelerate_launch
 from mmexp.launchers.engine import Engine
 from mmexp.processes.command import Command
 from mmexp.processes.outcome import metric_of
-from mmexp.recording.visible_gpus import num_visible_gpus
+from mmexp.processes.visible_gpus import num_visible_gpus
 from mmexp.schema import ConfigError, schema
 from mmexp.slurm.progress import wait_for
 from mmexp.slurm.submission import submit_array, submit_run, write_script

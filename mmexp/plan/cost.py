@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from mmexp.composition import thaw
 from mmexp.plan.schedule import needs_final_evaluation
 from mmexp.recording.run_files import read_rows
+from mmexp.recording.status import read_result
 from mmexp.schema import ConfigError
-from mmexp.sweep.status import read_result
 
 if TYPE_CHECKING:
     from mmexp.models.facts import ModelFacts

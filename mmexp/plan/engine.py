@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch.distributed as dist
 
 from mmexp.plan.settings import Device
-from mmexp.recording.visible_gpus import num_visible_gpus
+from mmexp.processes.visible_gpus import num_visible_gpus
 
 if TYPE_CHECKING:
     from mmexp.experiment import Experiment

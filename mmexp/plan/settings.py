@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from mmexp.recording.status import read_result
 from mmexp.schema import ConfigError
-from mmexp.sweep.status import read_result
 
 
 class Device(Enum):

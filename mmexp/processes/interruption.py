@@ -17,7 +17,7 @@ STOPPED_BY_CLUSTER = 128 + signal.SIGUSR2
 """Exit code of a run that stopped because the cluster asked for it, and that is to be continued."""
 
 # torch's launcher waits 30 s for a rank that it has told to end; a job that fails ends within 30 s altogether.
-SECONDS_TO_END = 20
+SECONDS_WHEN_STUCK = 20
 
 
 class Preempted(SystemExit):
@@ -142,6 +142,6 @@ class Watch:
 
     def _watch(self, reader: int) -> None:
         while arrived := os.read(reader, 1):
-            if signal.SIGTERM in arrived and not self._over.wait(SECONDS_TO_END):
+            if signal.SIGTERM in arrived and not self._over.wait(SECONDS_WHEN_STUCK):
                 os._exit(128 + signal.SIGTERM)
         os.close(reader)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
-from mmexp.compare.statistics import TOLERANCE
+from mmexp.statistics.means import TOLERANCE
 
 
 def lower_limit(differences: np.ndarray, alpha: float) -> float:

@@ -7,9 +7,9 @@ from typing import Any
 
 from mmexp.composition import Composition, thaw
 from mmexp.model_kind import ModelKind
+from mmexp.recording.status import read_result
 from mmexp.schema import ConfigError
 from mmexp.sweep.member import refuse_sweep
-from mmexp.sweep.status import read_result
 
 # Why a run has nothing to quantise, and what to do, by its kind of model.
 REFUSED = {

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmexp.compare.statistics import Difference, Estimate, differences, estimates
 from mmexp.evaluation.metrics import PRIMARY_METRIC, Ranking, per_query_metrics
 from mmexp.quantize.encoding import Encoded
 from mmexp.quantize.indexes import INDEXES, BinaryIndex, Int8Index
 from mmexp.quantize.non_inferiority import lower_limit
 from mmexp.quantize.search import Search, prepared
+from mmexp.statistics.means import Difference, Estimate, differences, estimates
 
 # That any of the lower limits of a table is above the truth has at most this probability.
 ALPHA = 0.025

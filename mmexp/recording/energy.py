@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from mmexp.recording.visible_gpus import visible_gpus
+from mmexp.processes.visible_gpus import visible_gpus
 from mmexp.schema import ConfigError
 
 if TYPE_CHECKING:

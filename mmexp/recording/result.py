@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mmexp.compare.statistics import Difference, Estimate, differences, estimates
 from mmexp.evaluation.metrics import PRIMARY_METRIC
 from mmexp.evaluation.report import Metrics, Report
 from mmexp.recording.energy import Energy
+from mmexp.statistics.means import Difference, Estimate, differences, estimates
 
 
 def compare(baseline: Report | None, final: Report) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def _intervals(report: Report, metric: str) -> dict[Any, str]:
 
 def _changes(baseline: Report | None, final: Report, metric: str) -> dict[Any, str]:
     """What follows the difference of each part to the baseline: p, interval, and whether it is one."""
-    from mmexp.compare.statistics import corrected, differences
+    from mmexp.statistics.means import corrected, differences
 
     before = _samples(baseline, metric) if baseline else {}
     after = {part: sample for part, sample in _samples(final, metric).items() if part in before}

@@ -18,6 +18,7 @@ from mmexp.composition import TYPES, VALUES, Composition
 from mmexp.parser import Parser, ending_in_words
 from mmexp.rank import log_into
 from mmexp.recording.run_files import finite, remove_if_only, write_whole
+from mmexp.recording.status import read_result
 from mmexp.repeat.agreement import Agreement, Verdict
 from mmexp.repeat.conditions import Change
 from mmexp.repeat.mark import REPORT
@@ -26,7 +27,6 @@ from mmexp.repeat.table import print_agreement
 from mmexp.resume import launched_by
 from mmexp.schema import ConfigError
 from mmexp.slurm.jobs import refuse_while_queued
-from mmexp.sweep.status import read_result
 
 ANYWAY = "--anyway"
 

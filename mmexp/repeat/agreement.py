@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mmexp.compare.runs import find_runs
-from mmexp.compare.statistics import Difference, differences
 from mmexp.repeat.numbers import LOSS, Numbers, numbers_of
+from mmexp.statistics.means import Difference, differences
 
 
 class Verdict(Enum):

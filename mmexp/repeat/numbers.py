@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mmexp.recording.run_files import read_rows
+from mmexp.recording.status import read_result
 from mmexp.recording.unreadable import reading
-from mmexp.sweep.status import read_result
 
 Numbers = dict[str, dict[str, float]]
 """{what they are of: {name: value}}."""

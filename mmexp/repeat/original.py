@@ -11,12 +11,12 @@ from typing import Any
 from mmexp.composition import TYPES, Composition, thaw, write
 from mmexp.experiment import Task
 from mmexp.recording.environment import environment
+from mmexp.recording.status import read_result
 from mmexp.recording.unreadable import read_json
 from mmexp.repeat.conditions import Change, code_changes, machine_changes
 from mmexp.repeat.mark import has_verdict, mark
 from mmexp.schema import ConfigError
 from mmexp.sweep.member import refuse_sweep
-from mmexp.sweep.status import read_result
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@
     lock.py          one parent at a time
     side_by_side.py  members as child processes of this machine
     shares.py        the machine, cut into equal parts
-    status.py        what a member has come to
     table.py         what is shown at the end
 
 Hydra's sweepers come in by plugins/hydra_plugins/; where members run is the launcher's (mmexp/launchers/).

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from mmexp.composition import TYPES, Composition, freeze, thaw, write
 from mmexp.processes.out_of_memory import with_half_the_mini_batch
+from mmexp.recording.status import facts, read_result
 from mmexp.recording.unreadable import as_mapping, read_json, reading
 from mmexp.schema import ConfigError
 from mmexp.sweep.names import VOLATILE
-from mmexp.sweep.status import facts, read_result
 
 if TYPE_CHECKING:
     from mmexp.experiment import Experiment

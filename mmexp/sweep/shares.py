@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from unittest.mock import patch
 
-from mmexp.recording.visible_gpus import visible_gpu_names
+from mmexp.processes.visible_gpus import visible_gpu_names
 from mmexp.schema import ConfigError
 from mmexp.tracking import SHARES_MACHINE
 

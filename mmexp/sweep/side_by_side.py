@@ -12,8 +12,8 @@ from typing import IO, TYPE_CHECKING, Any
 from mmexp.processes.children import SECONDS_TO_CHECKPOINT, Child, on_signals
 from mmexp.processes.interruption import Preempted, is_new
 from mmexp.processes.out_of_memory import with_half_the_mini_batch
+from mmexp.recording.status import outcome
 from mmexp.sweep.shares import Share, shares
-from mmexp.sweep.status import outcome
 
 if TYPE_CHECKING:
     from mmexp.composition import Composition

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from mmexp.processes.visible_gpus import visible_gpus
 from mmexp.recording.energy import Energy, EnergyMeter
-from mmexp.recording.visible_gpus import visible_gpus
 from mmexp.schema import ConfigError
 from mmexp.tracking import EnergyMode, Tracking
 

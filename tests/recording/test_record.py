@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmexp.compare.statistics import differences, estimates
 from mmexp.composition import Composition
 from mmexp.evaluation.evaluate import DimReport
 from mmexp.evaluation.reranking import DirectionReport
@@ -24,6 +23,7 @@ from mmexp.recording.ledger import Ledger
 from mmexp.recording.record import Record
 from mmexp.recording.result import intervals
 from mmexp.schema import ConfigError
+from mmexp.statistics.means import differences, estimates
 from tests.test_run import experiment_of
 
 METRICS = {"ndcg@10": 0.5, "mrr@10": 0.4}

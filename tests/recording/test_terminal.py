@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmexp.compare.statistics import estimates
 from mmexp.evaluation.evaluate import DimReport
 from mmexp.recording.figures import plot
 from mmexp.recording.terminal import print_results
+from mmexp.statistics.means import estimates
 
 
 def test_the_figure_of_a_run_draws_intervals(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from mmexp.composition import Composition, freeze, thaw
 from mmexp.launchers.accelerate_launch import Machine
 from mmexp.processes.children import before_listening
 from mmexp.processes.interruption import SIGNALS
-from mmexp.recording.visible_gpus import num_visible_gpus
+from mmexp.processes.visible_gpus import num_visible_gpus
 from mmexp.schema import ConfigError
 from mmexp.slurm import progress
 from mmexp.slurm.client import JobState, job_states

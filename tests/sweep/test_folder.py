@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from mmexp.__main__ import main
-from mmexp.compare.statistics import estimates
 from mmexp.composition import Composition, thaw
 from mmexp.dashboard.identity import identify
 from mmexp.launchers import Launcher
 from mmexp.launchers.slurm import Slurm
 from mmexp.processes.interruption import Preempted
+from mmexp.recording.status import outcome
 from mmexp.schema import ConfigError
 from mmexp.slurm.jobs import Job
+from mmexp.statistics.means import estimates
 from mmexp.sweep.folder import INDEX, Asked, SweepFolder
-from mmexp.sweep.status import outcome
 from tests.compare.run_folders import write_scores
 from tests.test_run import experiment_of
 

@@ -14,8 +14,8 @@ from mmexp.compare.report import answers
 from mmexp.compare.report.naming import ranked_name
 from mmexp.compare.report.queries import Side, scores_of
 from mmexp.compare.report.tables import Cell, Interval, Table
-from mmexp.compare.statistics import Difference, corrected, differences, estimates
 from mmexp.schema import ConfigError, did_you_mean
+from mmexp.statistics.means import Difference, corrected, differences, estimates
 
 if TYPE_CHECKING:
     from mmexp.compare.comparison import Comparison

@@ -12,7 +12,7 @@ import numpy as np
 
 from mmexp.compare.report.tables import Interval
 from mmexp.compare.settings import Scalar
-from mmexp.compare.statistics import estimates
+from mmexp.statistics.means import estimates
 
 if TYPE_CHECKING:
     from mmexp.compare.comparison import Comparison

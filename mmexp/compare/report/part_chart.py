@@ -17,7 +17,7 @@ from mmexp.compare.report.charts import (
 from mmexp.compare.report.naming import ranked_name
 from mmexp.compare.report.part_scores import samples_by_size
 from mmexp.compare.report.tables import Interval, Table
-from mmexp.compare.statistics import estimates
+from mmexp.statistics.means import estimates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

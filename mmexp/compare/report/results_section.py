@@ -10,13 +10,13 @@ from mmexp.compare.report.interval_bar import bar, bar_scale
 from mmexp.compare.report.markup import Markup, element, joined
 from mmexp.compare.report.naming import axis_names, setting_name
 from mmexp.compare.report.tables import Cell, Interval, shown
-from mmexp.compare.statistics import NOT_SHOWN, WORSE
 from mmexp.recording.wording import p_value
+from mmexp.statistics.means import NOT_SHOWN, WORSE
 
 if TYPE_CHECKING:
     from mmexp.compare.comparison import Comparison
     from mmexp.compare.runs import Run
-    from mmexp.compare.statistics import Difference
+    from mmexp.statistics.means import Difference
 
 MOST_PARAMETERS = 6
 MOST_NAMES = 8
@@ -59,7 +59,7 @@ def ranking(comparison: Comparison) -> Markup:
     """Settings, best first: metric with interval, gain over their own baseline, difference to the reference."""
     keys, names = list(comparison.axes), axis_names(comparison.axes)
     by_label = len(keys) > MOST_PARAMETERS or not keys
-    has_seeds = any(row.estimate.num_seeds > 1 for row in comparison.rows)
+    has_seeds = comparison.has_several_seeds
     heads = [
         *("#", *(["setting"] if by_label else names.values()), *(["seeds", "spread over seeds"] if has_seeds else [])),
         *(comparison.metric.upper(), "95% interval", "gain over own baseline", "difference to the reference"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mmexp.compare.statistics import Estimate
 from mmexp.recording.wording import UNKNOWN, number
+from mmexp.statistics.means import Estimate
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mmexp.compare.bootstrap import bootstrap_interval
-from mmexp.compare.seeds import MeanError, SeedError, seed_error
-from mmexp.compare.sign_flip import sign_flip_p
-from mmexp.compare.statistics import Difference, differences, estimates, holm
-from mmexp.compare.strata import Strata
+from mmexp.statistics.bootstrap import bootstrap_interval
+from mmexp.statistics.means import Difference, differences, estimates, holm
+from mmexp.statistics.seeds import MeanError, SeedError, seed_error
+from mmexp.statistics.sign_flip import sign_flip_p
+from mmexp.statistics.strata import Strata
 from tests.compare.run_folders import ndcg_scores
 
 NUM_SIMULATED = 2000

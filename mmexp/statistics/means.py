@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mmexp.compare.bootstrap import bootstrap_interval
-from mmexp.compare.seeds import MeanError, SeedError, seed_error
-from mmexp.compare.sign_flip import sign_flip_p
-from mmexp.compare.strata import Strata
+from mmexp.statistics.bootstrap import bootstrap_interval
+from mmexp.statistics.seeds import MeanError, SeedError, seed_error
+from mmexp.statistics.sign_flip import sign_flip_p
+from mmexp.statistics.strata import Strata
 
 ALPHA = 0.05
 # Scores that are computed in another order differ by less.
@@ -67,7 +67,7 @@ def estimates(samples: Sequence[np.ndarray], strata: Strata | None = None) -> li
     """The mean of each sample with its interval. Samples are float64 (seeds, queries), of the same queries.
 
     One seed has a bootstrap interval over queries. Several have that of their mean, and what the seeds add
-    (`mmexp.compare.seeds`). Where all queries have one score, the interval says what could have been missed.
+    (`mmexp.statistics.seeds`). Where all queries have one score, the interval says what could have been missed.
     Of queries in `strata` the means are those over strata, whose sizes are fixed.
     """
     if not samples:

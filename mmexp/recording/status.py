@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmexp.recording.result_fields import check_result
 from mmexp.recording.unreadable import read_json, reading
-from mmexp.sweep.result_fields import check_result
 
 # Of a run without result.json.
 WAITING, STARTED = "waiting", "started"

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from mmexp.distributed import ranks
-from mmexp.distributed.turns import turn
 from mmexp.evaluation.output_cache import OutputCache
+from mmexp.evaluation.turns import turn
 from tests.distributed.processes import PRELOADED, run_ranks
 
 
