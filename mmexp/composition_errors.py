@@ -33,7 +33,9 @@ def _unknown_key(key: str) -> str:
     """Point at the nearest key on the same level, and at the options of the group that do have the key."""
     *path, last = key.split(".")
     keys_of = _keys_at(path)
-    if owners := [option for option, keys in keys_of.items() if last in keys]:
+    if not path and last in ("experiment", "debug", "benchmark"):
+        return f"{key}=... is no key of the config by itself. Type +{key}=... instead."
+    if owners := [option for option, keys in keys_of.items() if path and last in keys]:
         return (
             f"{key} is no key of the chosen {path[0]}. These have it: {', '.join(owners)} (schemas of {path[0]}=...)."
         )
@@ -50,7 +52,8 @@ def _keys_at(path: list[str]) -> dict[str, set[str]]:
     schemas = ConfigStore.instance().repo["schema"].get(path[0])
     nodes: dict[str, Any] = {}
     if isinstance(schemas, dict):
-        nodes = {name.removesuffix(".yaml"): entry.node for name, entry in schemas.items()}
+        options = {name: entry for name, entry in schemas.items() if not isinstance(entry, dict)}  # a group is a dict
+        nodes = {name.removesuffix(".yaml"): entry.node for name, entry in options.items()}
     elif path[0] in experiment:
         nodes = {path[0]: experiment[path[0]]}
     for key in path[1:]:

@@ -26,6 +26,7 @@ from mmexp.losses import Loss
 from mmexp.model_kind import ModelKind
 from mmexp.models import Model
 from mmexp.plan.settings import Plan
+from mmexp.ranges import check_folder_name, check_ranges
 from mmexp.reranker_archs import RerankerArch
 from mmexp.schema import ConfigError, did_you_mean, register_components
 from mmexp.sweep.settings import Sweep
@@ -133,6 +134,8 @@ class Experiment:
     hub: Hub = field(default_factory=Hub)
 
     def __post_init__(self) -> None:
+        check_ranges(self)
+        check_folder_name("name", self.name, "my_experiment")
         self._check_embedder()
         if self.benchmark is not None:
             self._check_benchmark()
@@ -224,6 +227,9 @@ class Experiment:
     def refuse_ignored(self, overrides: list[str]) -> None:
         """Raise `ConfigError` for what was typed and would be read by nobody."""
         of_data = [override for override in overrides if re.match(r"\+{0,2}data(=|\.(?!media))", override)]
+        of_plan = [override for override in overrides if re.match(r"\+{0,2}plan\.", override)]
+        if self.task is not Task.plan and of_plan:
+            raise ConfigError(f"{of_plan[0]} would be ignored: it is for task=plan. Add that, or leave it out.")
         if self.benchmark is not None and of_data:
             raise ConfigError(
                 f"{of_data[0]} would be ignored: benchmark.name={self.benchmark.name} brings its own data. Leave it "

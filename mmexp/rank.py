@@ -14,6 +14,7 @@ from mmexp.__main__ import complain
 from mmexp.composition import Composition, thaw
 from mmexp.processes.children import die_with_parent
 from mmexp.processes.interruption import is_rank
+from mmexp.recording.status import read_result
 from mmexp.schema import ConfigError
 
 
@@ -23,7 +24,10 @@ def main() -> None:
         die_with_parent()  # a launcher that is killed leaves no rank behind that trains on
         from torch.distributed.elastic.multiprocessing.errors import record
 
-        record(run_rank)()
+        try:
+            record(run_rank)()
+        except ConfigError:
+            sys.exit(1)  # the launcher has its words from the file, and says them once
     else:
         try:
             run_rank()
@@ -33,6 +37,8 @@ def main() -> None:
 
 def run_rank() -> None:
     composition = thaw(Path(sys.argv[1]), *sys.argv[2:3])
+    if not is_rank() and read_result(composition.run_dir)["status"] == "finished":
+        raise ConfigError(f"{composition.run_dir} is finished: there is nothing to continue.")
     composition.enter()
     log_into(composition)
     without_compiler()

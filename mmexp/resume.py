@@ -22,6 +22,7 @@ from mmexp.experiment import Experiment, register, to_experiment
 from mmexp.parser import Parser, ending_in_words
 from mmexp.processes.out_of_memory import with_half_the_mini_batch
 from mmexp.rank import log_into
+from mmexp.recording.run_files import refuse_while_run
 from mmexp.recording.status import read_result
 from mmexp.schema import ConfigError
 from mmexp.slurm.jobs import refuse_while_queued
@@ -58,6 +59,7 @@ def resume_sweep(sweep: SweepFolder, overrides: list[str]) -> None:
 def resume_run(composition: Composition, overrides: list[str]) -> None:
     """Continue a single run."""
     refuse_while_queued(composition.run_dir)
+    refuse_while_run(composition.run_dir)
     if read_result(composition.run_dir)["status"] == "finished":
         sys.exit(f"mmexp: {composition.run_dir} is finished: there is nothing to continue.")
     composition = launched_by(composition, overrides)

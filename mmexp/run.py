@@ -97,6 +97,8 @@ def leave(record: Record, evaluator: ModelEvaluator[Any], report: Report, stage:
     """Leave one evaluation in the run folder and the dashboard."""
     if ranks.is_main():
         evaluator.write(report, record.run_dir / "per_query" / f"{stage}.parquet")
+        if report.before is not None:
+            evaluator.write(report.before, record.run_dir / "per_query" / "baseline.parquet")
     if stage == "baseline":
         record.log({f"eval/{name}": value for name, value in evaluator.flat(report).items()}, step=0)
     if isinstance(report, DimReport):

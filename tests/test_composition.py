@@ -204,6 +204,19 @@ def test_the_sweep_axes_are_single_keys_and_make_the_members_label():
         (["sweep.name=a/b"], r"sweep\.name=a/b is no name of a folder"),
         (["sweep.at_once=0"], r"sweep\.at_once=0 is below 1"),
         (["data.negatives=x", "data.num_negatives=0"], r"data\.negatives=x would be ignored"),
+        (["name=a/../b"], r"name=a/\.\./b is no name of a folder"),
+        (["seed=-1"], r"seed=-1 is below 0"),
+        (["profile_steps=0"], r"profile_steps=0 is below 1"),
+        (["early_stopping_patience=0"], r"early_stopping_patience=0 is below 1"),
+        (["evaluation.num_tokens=0"], r"evaluation\.num_tokens=0 is below 1"),
+        (["learning_rates.vision=-1e-3"], r"learning_rates\.vision=-0\.001 is below 0"),
+        (["loss.scale=-20"], r"loss\.scale=-20\.0 is not above 0"),
+        (["model.max_pixels=-1"], r"model\.max_pixels=-1 is below 1"),
+        (["data.num_eval_pages=0"], r"data\.num_eval_pages=0 is no multiple of 5 above 0"),
+        (["trainer.learning_rate=abc"], r"trainer\.learning_rate=abc is no number"),
+        (["trainer.max_steps=0"], r"trainer\.max_steps=0 is below 1\. Use 1 or more, or -1"),
+        (["trainer.per_device_train_batch_size=-3"], r"per_device_train_batch_size=-3 is below 1"),
+        (["trainer.eval_steps=0"], r"trainer\.eval_steps=0 is not above 0"),
     ],
 )
 def test_contradictions_are_refused_with_the_key_and_the_remedy(overrides, message):
@@ -232,6 +245,9 @@ def run_cli(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
         ("model.max_pixls=4", "mmexp: model.max_pixls is no key of the config. Did you mean 'max_pixels'?"),
         ("model.max_pixels=abc", "mmexp: model.max_pixels=abc cannot be:"),
         ("tracking.grid=null", "tracking.grid=ESP"),
+        ("launch.num_processes=2", "launch.num_processes is no key of the chosen launch. These have it: accelerate"),
+        ("experiment=vdr_2b", "mmexp: experiment=... is no key of the config by itself. Type +experiment=... instead."),
+        ("plan.tflops=5", "plan.tflops=5 would be ignored: it is for task=plan"),
     ],
 )
 def test_what_cannot_be_composed_is_one_line_and_leaves_nothing(argument, message, tmp_path):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from mmexp.compare.comparison import Comparison, compare, find_reference, has_scores
 from mmexp.compare.runs import Run
+from mmexp.compare.scores import DIRECTION
 from mmexp.schema import ConfigError
 
 MOST_NAMES = 3
@@ -37,8 +38,8 @@ def compare_by_data(
 
     Arguments as of `compare`. Raises `ConfigError` for a reference that is not among the runs.
     """
-    found, groups = ComparedByData(), _by_fingerprint(runs)
-    for fingerprint, group in groups.items():
+    found, groups = ComparedByData(), _by_data(runs)
+    for (fingerprint, _), group in groups.items():
         name = _name_of(group)
         name = f"{name}, {fingerprint}" if name in found.comparisons or name in found.refused else name
         try:
@@ -61,12 +62,13 @@ def _compare(runs: Sequence[Run], reference: str | None, metric: str | None, par
     return compare(runs, None, metric, part)
 
 
-def _by_fingerprint(runs: Sequence[Run]) -> dict[str | None, list[Run]]:
-    """Runs with scores by their evaluation data, that of the newest first."""
-    groups: dict[str | None, list[Run]] = {}
+def _by_data(runs: Sequence[Run]) -> dict[tuple[str | None, bool], list[Run]]:
+    """Runs with scores by their evaluation data, that of the newest first; rerankers, which are scored among drawn
+    documents, apart from what searches all."""
+    groups: dict[tuple[str | None, bool], list[Run]] = {}
     for run in reversed(runs):
         if has_scores(run):
-            groups.setdefault(run.fingerprint, []).insert(0, run)
+            groups.setdefault((run.fingerprint, run.part == DIRECTION), []).insert(0, run)
     return groups
 
 

@@ -44,7 +44,7 @@ def settings_of(runs: Sequence[Run]) -> list[Setting]:
         groups.setdefault(_identity(run), []).append(run)
     firsts = [group[0] for group in groups.values()]
     parameters = _swept(firsts) or _what_differs(firsts)
-    labels = _labels(firsts, parameters)
+    labels = _labels([*groups.values()], parameters)
     return [_setting(*parts) for parts in zip(groups.values(), parameters, labels, strict=True)]
 
 
@@ -94,8 +94,13 @@ def _swept(runs: list[Run]) -> list[dict[str, Scalar]] | None:
     members = {member.folder: member.parameters for member in read_members(sweeps.pop())} if len(sweeps) == 1 else {}
     if not all(run.run_dir.name in members for run in runs):
         return None
-    varied = [{key: _scalar(value) for key, value in members[run.run_dir.name].items()} for run in runs]
-    parameters = _differing(varied, [key for of_run in varied for key in of_run if key != SEED])
+    asked = [{key: _scalar(value) for key, value in members[run.run_dir.name].items()} for run in runs]
+    keys = dict.fromkeys(key for of_run in asked for key in of_run if key != SEED)
+    # The sweep may have been called again to vary more than it did when a member was asked for.
+    configs = [dict(_flat(_config(run))) for run in runs]
+    pairs = [*zip(asked, configs, strict=True)]
+    varied = [{key: words.get(key, config.get(key)) for key in keys} for words, config in pairs]
+    parameters = _differing(varied, [*keys])
     return parameters if len({tuple(of_run.items()) for of_run in parameters}) == len(runs) else None
 
 
@@ -127,12 +132,18 @@ def _differing(facts: list[dict[str, Scalar]], keys: list[str]) -> list[dict[str
     return [{key: column[n] for key, column in columns.items()} for n in range(len(facts))]
 
 
-def _labels(runs: list[Run], parameters: list[dict[str, Scalar]]) -> list[str]:
-    """Of what differs; where that is nothing or is cut off, with the name of the run."""
+def _labels(groups: list[list[Run]], parameters: list[dict[str, Scalar]]) -> list[str]:
+    """Of what differs; where that is nothing or is cut off, with the name of the run, or of the sweep of several."""
     labels = [label({key: str(value) for key, value in of_run.items()}) if of_run else "" for of_run in parameters]
     taken = Counter(labels)
-    named = (f"{words}__{run.name}" if words else run.name for words, run in zip(labels, runs, strict=True))
+    names = (_name(runs) for runs in groups)
+    named = (f"{words}__{name}" if words else name for words, name in zip(labels, names, strict=True))
     return [name if taken[words] > 1 or not words else words for words, name in zip(labels, named, strict=True)]
+
+
+def _name(runs: list[Run]) -> str:
+    folders = {run.run_dir.parent for run in runs}
+    return folders.pop().name if len(runs) > 1 and len(folders) == 1 else runs[0].name
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Scalar]]:

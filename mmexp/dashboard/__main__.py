@@ -17,7 +17,7 @@ def port(word: str) -> int:
     """From 1 to 65535."""
     if word.isdecimal() and 0 < int(word) < 65536:
         return int(word)
-    raise argparse.ArgumentTypeError(f"{word} is none. Use a number from 1 to 65535.")
+    raise argparse.ArgumentTypeError(f"{word} is none. Use a number from 1 to 65535")
 
 
 def arguments() -> argparse.Namespace:

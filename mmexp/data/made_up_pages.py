@@ -60,7 +60,7 @@ class MadeUpPages(Data):
             value = getattr(self, key)
             if value < SIBLINGS or value % SIBLINGS:
                 raise ConfigError(
-                    f"data.{key}={value} is no multiple of {SIBLINGS}: pages come in families of {SIBLINGS}."
+                    f"data.{key}={value} is no multiple of {SIBLINGS} above 0: pages come in families of {SIBLINGS}."
                 )
 
     def read(self) -> tuple[Split, Split]:

@@ -37,18 +37,13 @@ class TopKReport(Report):
     """Beside those that the first stage has: `ceiling_ndcg@10` of a reranker that is never wrong; `pages_per_second`
     that it scores; `seconds_per_query`, both stages together, the encoding of the corpus excluded."""
 
-    retrieved: Metrics
-    """The first stage alone."""
-
     per_query: dict[int, dict[str, np.ndarray]]
     rankings: dict[int, Ranking]
+    before: TopKReport | None = None
+    """The first stage alone, whatever the number."""
 
     def values(self, part: int, metric: str) -> np.ndarray | None:
         return self.per_query[part][metric] if part in self.per_query else None
-
-    @property
-    def before(self) -> TopKReport:
-        return TopKReport(dict.fromkeys(self.metrics, self.retrieved), self.retrieved, {}, {})
 
     @property
     def full(self) -> Metrics:
@@ -159,8 +154,13 @@ class TwoStageEvaluator(OutputEvaluator[TopKReport]):
                 "pages_per_second": pages_per_second,
                 "seconds_per_query": seconds_per_query + min(k, self.depth) / pages_per_second,
             }
-        alone = means(per_query_metrics(retrieved, relevant)) | index_size | {"seconds_per_query": seconds_per_query}
-        return TopKReport(metrics, alone, per_query, rankings)
+        of_queries = per_query_metrics(retrieved, relevant)
+        alone = means(of_queries) | index_size | {"seconds_per_query": seconds_per_query}
+        every = self.settings.top_k
+        before = TopKReport(
+            dict.fromkeys(every, alone), dict.fromkeys(every, of_queries), dict.fromkeys(every, retrieved)
+        )
+        return TopKReport(metrics, per_query, rankings, before)
 
     def write(self, report: TopKReport, file: Path) -> None:
         """Write a row per (query, number of reranked documents), as the retriever does per size."""

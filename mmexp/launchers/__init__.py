@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mmexp.processes.children import Child
 from mmexp.processes.out_of_memory import with_half_the_mini_batch
 from mmexp.processes.outcome import metric_of
+from mmexp.recording.run_files import refuse_while_run
 from mmexp.schema import ConfigError
 from mmexp.sweep.side_by_side import SideBySide, command_of
 
@@ -54,6 +55,7 @@ class Launcher(ABC):
         if self.dry_run:
             print(self.command(composition))
             return math.nan
+        refuse_while_run(composition.run_dir)
         while True:
             result = Child(self.command(composition), composition).wait()
             smaller = with_half_the_mini_batch(composition)

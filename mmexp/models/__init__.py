@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from mmexp.ranges import check_least
 from mmexp.schema import ConfigError
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Model(ABC):
     """Upper bound of a page's area in pixels after resizing. null: as the checkpoint says."""
 
     def __post_init__(self) -> None:
+        for key in ("min_pixels", "max_pixels"):
+            check_least(f"model.{key}", getattr(self, key), 1)
         if self.min_pixels is not None and self.max_pixels is not None and self.min_pixels > self.max_pixels:
             raise ConfigError(
                 f"model.min_pixels={self.min_pixels} is above model.max_pixels={self.max_pixels}. "

@@ -50,7 +50,8 @@ class Child:
         if LAUNCH_MODULE not in command.arguments:
             return command.arguments
         at = command.arguments.index(LAUNCH_MODULE)
-        return [*command.arguments[:at], AGENT_MODULE, str(self._failure_file), *command.arguments[at + 1 :]]
+        logs = ["--log_dir", str(Path(self._folder.name) / "logs")]  # torch's launcher leaves a folder otherwise
+        return [*command.arguments[:at], AGENT_MODULE, str(self._failure_file), *logs, *command.arguments[at + 1 :]]
 
     def poll(self) -> int | None:
         """The exit code; None while it runs."""
@@ -71,19 +72,23 @@ class Child:
 
     def wait(self) -> dict[str, Any]:
         """Wait for its end, and pass what asks this process to stop on to it. Returns `result`."""
-        asked: list[float] = []
+        asked: list[tuple[int, float]] = []
 
         def stop(number: int) -> None:
             if is_new(number, bool(asked)):
-                asked.append(time.monotonic())
+                asked.append((number, time.monotonic()))
                 self.ask_to_stop()
 
         with on_signals(stop):
             while self.poll() is None:
-                if len(asked) > 1 or (asked and time.monotonic() - asked[0] > SECONDS_TO_CHECKPOINT):
+                if len(asked) > 1 or (asked and time.monotonic() - asked[0][1] > SECONDS_TO_CHECKPOINT):
                     self.end()
                 time.sleep(0.1)
-        return self.result()
+        result = self.result()
+        if asked and result["status"] == "preempted":  # all that the run knows of it is SIGUSR2
+            result["error"]["message"] = f"{signal.Signals(asked[0][0]).name}: the run was asked to stop"
+            write_whole(self.composition.run_dir / "result.json", json.dumps(result, indent=2))
+        return result
 
     def result(self) -> dict[str, Any]:
         """result.json of the run that has ended, with the error of the rank that failed first."""

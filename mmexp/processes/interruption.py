@@ -114,8 +114,15 @@ def hold_back() -> None:
 
 @cache
 def _leave_it_to_this_process() -> None:
-    """Have data workers survive SIGUSR2, which some clusters send to all descendants of a job."""
-    os.register_at_fork(after_in_child=hold_back)
+    """Have data workers survive SIGUSR2, which some clusters send to all descendants of a job, and a terminal's Ctrl-C.
+
+    They end with the process that they work for."""
+    os.register_at_fork(after_in_child=_ask_no_worker)
+
+
+def _ask_no_worker() -> None:
+    hold_back()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def is_rank() -> bool:

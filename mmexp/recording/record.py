@@ -28,7 +28,7 @@ from mmexp.recording.environment import environment, versions
 from mmexp.recording.ledger import Ledger
 from mmexp.recording.node_energy import JobMeter, NodeMeter, meters_another_node
 from mmexp.recording.result import compare, final_row, intervals
-from mmexp.recording.run_files import MetricsFile, finite, hold, write_whole
+from mmexp.recording.run_files import MetricsFile, finite, hold_run, write_whole
 from mmexp.recording.terminal import print_results
 from mmexp.schema import ConfigError
 from mmexp.trackio_view import TrackioView, is_rewritable
@@ -199,6 +199,8 @@ class Record:
             },
         )
         log.error("run %s: %s: %s", self._result["status"], type(error).__name__, error)
+        if self._result["status"] == "preempted":
+            log.info("to go on: python -m mmexp.resume %s", self.run_dir)
 
     def _write_result(self) -> None:
         """Write result.json whole or not at all, as the last file of the run."""
@@ -228,11 +230,7 @@ class Record:
     def _hold_folder(self) -> None:
         """Two processes on one run would write into each other's files."""
         try:
-            self._lock = hold(self.run_dir / ".lock")
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"{self.run_dir} is being run by another process. Wait for it to end, or stop it first."
-            ) from error
+            self._lock = hold_run(self.run_dir)
         except OSError as error:
             raise self._cannot_be_written(error) from error
 

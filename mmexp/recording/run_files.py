@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mmexp.recording.unreadable import as_mapping, reading
+from mmexp.schema import ConfigError
 
 
 def write_whole(file: Path, text: str) -> None:
@@ -69,6 +70,22 @@ def hold(file: Path) -> BinaryIO:
             stream.close()
             raise BlockingIOError(f"{file} is held by another process") from error
     return stream
+
+
+def hold_run(run_dir: Path) -> BinaryIO:
+    """Lock a run folder, as `hold` does. Raises `ConfigError` where another process runs it."""
+    try:
+        return hold(run_dir / ".lock")
+    except BlockingIOError as error:
+        raise ConfigError(
+            f"{run_dir} is being run by another process. Wait for it to end, or stop it first."
+        ) from error
+
+
+def refuse_while_run(run_dir: Path) -> None:
+    """Raise `ConfigError` where another process runs it: what follows would change its files."""
+    if (run_dir / ".lock").exists():
+        hold_run(run_dir).close()
 
 
 def finite(value: Any) -> Any:

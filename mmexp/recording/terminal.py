@@ -48,15 +48,15 @@ def print_results(baseline: Report | None, final: Report, metric: str) -> None:
 
     more_titles = [name.replace("_", " ") for name in final.shown]  # so that narrow terminals break them
     title = f"{metric} on the evaluation data, one seed, 95% intervals over queries"
-    if baseline and len(final.metrics) > 1:
-        title += f", p corrected for {len(final.metrics)} rows (Holm)"
+    intervals, changes = _intervals(final, metric), _changes(baseline, final, metric)
+    if len(changes) > 1:
+        title += f", p corrected for {len(changes)} rows (Holm)"
     table = Table(PART_TITLES[final.part], "baseline", title=title)
     table.add_column("final", no_wrap=True)
     table.add_column("delta", no_wrap=True)
     for name in more_titles:
         table.add_column(name)
     befores: Mapping[Any, Metrics] = baseline.metrics if baseline else {}
-    intervals, changes = _intervals(final, metric), _changes(baseline, final, metric)
     for part, metrics in final.metrics.items():
         before = befores[part][metric] if baseline else None
         row = ["-" if before is None else f"{before:.4f}", f"{metrics[metric]:.4f}"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmexp.compare.runs import find_runs
-from mmexp.repeat.numbers import LOSS, Numbers, numbers_of
+from mmexp.repeat.numbers import LOSS, Numbers, cut_losses, numbers_of
 from mmexp.statistics.means import Difference, differences
 
 
@@ -50,7 +50,12 @@ class Agreement:
     @classmethod
     def of(cls, original: Path, repeat: Path, metric: str, must_be_equal: bool) -> Agreement:
         """Of two run folders."""
-        return cls(numbers_of(original), numbers_of(repeat), metric, paired(original, repeat), must_be_equal)
+        numbers = numbers_of(original), numbers_of(repeat)
+        cut = cut_losses(original) | cut_losses(repeat)
+        for of_run in numbers:
+            if LOSS in of_run:
+                of_run[LOSS] = {step: loss for step, loss in of_run[LOSS].items() if step not in cut}
+        return cls(*numbers, metric, paired(original, repeat), must_be_equal)
 
     @cached_property
     def compared(self) -> list[Compared]:

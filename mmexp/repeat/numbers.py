@@ -37,6 +37,16 @@ def logged(run_dir: Path) -> Numbers:
     return found
 
 
+def cut_losses(run_dir: Path) -> set[str]:
+    """The steps at which the loss is a mean over fewer than without an interruption: the first logged after each."""
+    found, num_resumes = set(), 0
+    for row in read_rows(run_dir / "metrics.jsonl"):
+        if LOSS in row["metrics"]:
+            before, num_resumes = num_resumes, row["totals"]["num_resumes"]
+            found |= {f"step {row['step']}"} if num_resumes > before else set()
+    return found
+
+
 def metrics(result: dict[str, Any]) -> Numbers:
     """What result.json has: {"final, dim 128": {"ndcg@10": value}}."""
     found: Numbers = {}

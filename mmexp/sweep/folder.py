@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -117,7 +117,10 @@ class SweepFolder:
 
     def _member_of(self, asked: Asked) -> MemberRun:
         """The member that there is, whatever it is called, or a new one."""
-        if asked.hash not in self._members:
+        if (known := self._members.get(asked.hash)) is not None:
+            parameters = known.parameters | values(asked.parameters)  # more may be varied than when it began
+            self._members[asked.hash] = replace(known, parameters=parameters)
+        else:
             there = next((path.name for path in self.path.glob(f"*-{asked.hash}") if path.is_dir()), None)
             folder = there or f"{label(asked.parameters)}-{asked.hash}"
             self._members[asked.hash] = Member(asked.hash, folder, asked.overrides, values(asked.parameters))

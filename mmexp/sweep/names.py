@@ -40,7 +40,8 @@ def swept(overrides: Sequence[str], fixed: Sequence[str]) -> dict[str, str]:
         parsed = [override for override in parser.parse_overrides(list(given)) if not override.is_sweep_override()]
         return {override.get_key_element(): str(override.get_value_element_as_str()) for override in parsed}
 
-    of_all = read(fixed)
+    varied = {one.get_key_element() for one in parser.parse_overrides(list(fixed)) if one.is_sweep_override()}
+    of_all = {key: value for key, value in read(fixed).items() if key not in varied}
     return {key.lstrip("+~"): value for key, value in read(overrides).items() if of_all.get(key) != value}
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
+from mmexp.ranges import check_folder_name
 from mmexp.schema import ConfigError
 
 
@@ -21,8 +21,4 @@ class Sweep:
     def __post_init__(self) -> None:
         if self.at_once < 1:
             raise ConfigError(f"sweep.at_once={self.at_once} is below 1. Use 1, which is one after another, or more.")
-        if not re.fullmatch(r"\w[\w.+=-]*", self.name):
-            raise ConfigError(
-                f"sweep.name={self.name} is no name of a folder. Use letters, digits and . + = - _, such as "
-                "sweep.name=batch_sizes; output_root=... says where it lies."
-            )
+        check_folder_name("sweep.name", self.name, "batch_sizes")

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 from mmexp.processes.children import SECONDS_TO_CHECKPOINT, Child, on_signals
 from mmexp.processes.interruption import Preempted, is_new
 from mmexp.processes.out_of_memory import with_half_the_mini_batch
+from mmexp.recording.run_files import refuse_while_run
 from mmexp.recording.status import outcome
 from mmexp.sweep.shares import Share, shares
 
@@ -43,6 +44,7 @@ class SideBySide:
         self._free: list[Share | None] = [*shares(at_once)] if at_once > 1 else [None]
         self._members = list(members)
         for member in self._members:
+            refuse_while_run(member.run_dir)
             with _taken(self._free[0]):
                 command_of(member)
         self._waiting = list(range(len(members)))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mmexp.compare.__main__ import main
+from mmexp.compare.by_data import compare_by_data
 from mmexp.compare.comparison import Comparison, compare
 from mmexp.compare.runs import find_runs
 from mmexp.repeat.mark import has_verdict, mark
@@ -442,3 +443,30 @@ def test_a_path_without_a_run_is_named_and_no_model_library_is_loaded(tmp_path, 
         f"mmexp: {tmp_path}/nothing is not there. Give folders of runs or sweeps, such as multirun/vdr_tiny.\n"
     )
     assert (tmp_path / "comparison" / "comparison.csv").exists()
+
+
+def test_seeds_of_one_sweep_that_varies_nothing_else_have_its_name(tmp_path, scores):
+    for seed in (1, 2):
+        write_run(tmp_path / "seeds" / f"seed={seed}-{seed}a", scores(0.8), scores(0.5), {"seed": seed})
+    write_sweep(tmp_path / "seeds", {f"seed={seed}-{seed}a": {"seed": seed} for seed in (1, 2)})
+    [row] = compared(tmp_path / "seeds").rows
+    assert row.setting.label == "seeds"
+
+
+def test_members_that_were_asked_for_before_more_was_varied_have_the_value_of_their_config(tmp_path, scores):
+    asked = {"a": {"seed": 1}, "b": {"seed": 1, BATCH: 16}}
+    for name, batch_size in (("a", 8), ("b", 16)):
+        write_run(tmp_path / "sweep" / name, scores(0.8), scores(0.5), {"seed": 1, BATCH: batch_size})
+    write_sweep(tmp_path / "sweep", asked)
+    assert compared(tmp_path / "sweep").axes == {BATCH: [8, 16]}
+
+
+def test_rerankers_are_compared_apart_from_what_searches_all(tmp_path, scores):
+    write_run(tmp_path / "embedder", scores(0.8), scores(0.5))
+    write_run(tmp_path / "reranker", {"text_to_image": scores(0.8)}, {"text_to_image": scores(0.5)}, part="direction")
+    found = compare_by_data(find_runs([tmp_path]))
+    assert not found.refused
+    assert sorted(row.setting.label for one in found.comparisons.values() for row in one.rows) == [
+        "embedder",
+        "reranker",
+    ]

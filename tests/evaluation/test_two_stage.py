@@ -135,6 +135,8 @@ def test_result_says_what_was_gained_and_what_it_cost(finished):
     assert large["seconds_per_query"] - small["seconds_per_query"] == pytest.approx(15 / large["pages_per_second"])
     assert result["baseline"]["seconds_per_query"] < small["seconds_per_query"]
     assert result["seconds"]["rerank"] > 0
+    low, high = result["intervals"]["delta"]  # query by query, so that the gain can be tested
+    assert low <= result["delta"] <= high
 
 
 def test_reordering_moves_only_what_was_scored_and_leaves_ties_as_they_were():

@@ -19,6 +19,7 @@ from mmexp.composition import freeze, plain_config, thaw
 from mmexp.launchers import accelerate
 from mmexp.launchers.accelerate import Accelerate
 from mmexp.launchers.engine import Engine
+from mmexp.resume import resume
 from mmexp.schema import ConfigError
 from tests.launching.faulty_loss import config_dir
 from tests.test_run import environment, experiment_of, losses_of, tiny_command
@@ -100,6 +101,24 @@ def test_words_that_look_like_another_key_stay_as_they_are(tmp_path):
     read = thaw(tmp_path, written.digest)
     assert read.experiment.launch.setup == words
     assert read.overrides == written.overrides
+
+
+def test_a_run_that_is_running_is_left_alone(tmp_path, monkeypatch):
+    composition = freeze(experiment_of(tmp_path, "tracking=none", "launch=accelerate"), tmp_path, [])
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    code = "import sys, pathlib; from mmexp.recording.run_files import hold_run; held = hold_run(pathlib.Path(sys.argv[1]))"
+    code += "; print(flush=True); input()"
+    held = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with held:
+        held.stdout.readline()
+        monkeypatch.setattr("sys.argv", ["resume", str(tmp_path), "launch=accelerate", "launch.num_processes=3"])
+        with pytest.raises(SystemExit):
+            resume()
+        with pytest.raises(ConfigError, match="is being run by another process"):
+            composition.experiment.launch.launch(composition)
+        held.stdin.close()
+    after = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.name != ".lock"}
+    assert after == before
 
 
 def test_a_working_directory_that_is_gone_is_named(tmp_path, monkeypatch):

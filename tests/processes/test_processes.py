@@ -80,4 +80,4 @@ def test_a_cluster_that_says_it_twice_does_not_cut_the_checkpoint_short(tmp_path
 
     threading.Thread(target=ask_twice).start()
     result = Child(Command([sys.executable, "-c", SLOW_CHECKPOINT]), composition).wait()
-    assert result["error"]["message"] == "SIGUSR2: rank 0 ended before it left a result"
+    assert result["error"]["message"] == "SIGUSR2: the run was asked to stop"

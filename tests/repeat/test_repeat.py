@@ -14,6 +14,7 @@ from pyarrow import parquet
 from mmexp.composition import thaw
 from mmexp.recording.environment import environment
 from mmexp.repeat.__main__ import main
+from mmexp.repeat.numbers import cut_losses
 from mmexp.repeat.original import Original
 from tests.compare.run_folders import write_sweep
 from tests.test_run import QUICK, SMALL, run_in
@@ -200,3 +201,13 @@ def test_an_interrupted_repeat_goes_on_in_its_folder(original):
         assert dataclasses.replace(found.repeat(), halvings=[]) == begun
     finally:
         shutil.rmtree(begun.run_dir)
+
+
+def test_the_loss_of_steps_that_an_interruption_cut_is_not_compared(tmp_path):
+    rows = [(3, 9.0, 0), (6, 8.0, 1), (9, 7.0, 1)]
+    lines = [
+        {"time": "t", "step": step, "metrics": {"train/loss": loss}, "totals": {"num_resumes": resumes}}
+        for step, loss, resumes in rows
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert cut_losses(tmp_path) == {"step 6"}

@@ -19,6 +19,8 @@ def test_what_stands_in_the_command_is_not_swept():
         "seed": "1",
         "loss": "mnrl",
     }
+    # A value that was given for all as well is varied all the same.
+    assert swept(["seed=1", "seed=1"], ["seed=1", "seed=1,2"]) == {"seed": "1"}
 
 
 def test_values_are_those_that_yaml_would_read():

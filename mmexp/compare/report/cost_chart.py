@@ -17,7 +17,7 @@ from mmexp.compare.report.charts import (
     panels,
     style,
 )
-from mmexp.compare.report.naming import ranked_name, setting_name
+from mmexp.compare.report.naming import cut_off, ranked_name, setting_name
 from mmexp.compare.report.tables import Cell, Interval, Table
 
 if TYPE_CHECKING:
@@ -155,4 +155,6 @@ def model_of(row: Row) -> tuple[str, int] | None:
     run = row.setting.runs[0]
     parameters = (run.result.get("model") or {}).get("parameters")
     checkpoint = str((run.config.get("model") or {}).get("checkpoint") or "").rstrip("/")
-    return (checkpoint.rpartition("/")[2] or setting_name(row.setting), int(parameters)) if parameters else None
+    # Of a run that was trained here, model/ is the checkpoint.
+    name = checkpoint.removesuffix("/model").rpartition("/")[2] or setting_name(row.setting)
+    return (cut_off(name), int(parameters)) if parameters else None

@@ -15,10 +15,14 @@ def setting_name(setting: Setting) -> str:
     return setting.label.replace("__", " ")
 
 
+def cut_off(name: str, width: int = 48) -> str:
+    """At most so many characters of it."""
+    return name if len(name) <= width else f"{name[: width - 1]}…"
+
+
 def ranked_name(row: Row, comparison: Comparison, width: int = 48) -> str:
     """A setting with its rank, as legends and tables name it."""
-    name = setting_name(row.setting)
-    name = name if len(name) <= width else f"{name[: width - 1]}…"
+    name = cut_off(setting_name(row.setting), width)
     is_reference = row is comparison.reference and len(comparison.rows) > 1
     return f"{comparison.rows.index(row) + 1}: {name}{' (reference)' if is_reference else ''}"
 
