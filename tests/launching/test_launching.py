@@ -106,8 +106,8 @@ def test_words_that_look_like_another_key_stay_as_they_are(tmp_path):
 def test_a_run_that_is_running_is_left_alone(tmp_path, monkeypatch):
     composition = freeze(experiment_of(tmp_path, "tracking=none", "launch=accelerate"), tmp_path, [])
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    code = "import sys, pathlib; from mmexp.recording.run_files import hold_run; held = hold_run(pathlib.Path(sys.argv[1]))"
-    code += "; print(flush=True); input()"
+    code = "import sys; from pathlib import Path; from mmexp.recording.run_files import hold_run; "
+    code += "held = hold_run(Path(sys.argv[1])); print(flush=True); input()"
     held = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with held:
         held.stdout.readline()
