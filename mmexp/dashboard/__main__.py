@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import argparse
 import signal
+import sys
 from contextlib import suppress
 
+from mmexp.dashboard.project import find_project
 from mmexp.dashboard.server import serve
 from mmexp.parser import Parser, ending_in_words
+from mmexp.schema import ConfigError
 
 
 def port(word: str) -> int:
@@ -34,6 +37,10 @@ def main() -> None:
     asked = arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     with ending_in_words(), suppress(KeyboardInterrupt), serve(asked.project, asked.host, asked.port) as links:
+        try:
+            find_project(asked.project)
+        except ConfigError as error:  # its first run may come yet
+            print(f"mmexp: {error}", file=sys.stderr)
         for what, link in links.items():
             print(f"{what + ':':<12}{link}", flush=True)
         while True:

@@ -41,9 +41,9 @@ def taken_port():
 def test_it_serves_our_order_and_colours_on_loopback_alone_and_ends_when_told(tmp_path):
     environment = {**os.environ, **HOSTILE, "TRACKIO_DIR": str(tmp_path)}
     command = [sys.executable, "-m", "mmexp.dashboard", "--project", "my.pages"]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes)
     try:
-        assert process.stdout is not None
         links = dict(process.stdout.readline().split() for _ in range(2))
         link = urlsplit(links["runs:"])
         query = parse_qs(link.query)
@@ -63,6 +63,7 @@ def test_it_serves_our_order_and_colours_on_loopback_alone_and_ends_when_told(tm
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+    assert "mmexp: project my.pages: " in process.stderr.read()  # it has no run yet
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", link.port)) != 0
 

@@ -103,10 +103,13 @@ def test_prompts_and_card_reach_the_model(checkpoint, tmp_path):
     assert model.model_card_data.model_name == "A name"
 
 
-def test_a_model_that_cannot_be_reached_is_named_before_weights_are_read():
-    config = HubModel(checkpoint="nobody/no-such-model")
+@pytest.mark.parametrize(
+    ("checkpoint", "why"), [("nobody/no-such-model", ""), ("/nowhere/model", "there is no such folder")]
+)
+def test_a_model_that_cannot_be_reached_is_named_before_weights_are_read(checkpoint, why):
+    config = HubModel(checkpoint=checkpoint)
     for load in (config.embedding_dimension, config.build):
-        with pytest.raises(ConfigError, match=r"model\.checkpoint=nobody/no-such-model .*cannot be loaded"):
+        with pytest.raises(ConfigError, match=rf"model\.checkpoint={checkpoint} .*cannot be loaded: .*{why}"):
             load()
 
 
