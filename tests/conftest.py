@@ -25,11 +25,6 @@ from PIL import Image, ImageDraw  # noqa: E402
 OCR_PAGES = Path(__file__).parents[2] / "shared" / "data" / "ocr_pages"
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One process more than cores: a fifth of the time, tests wait for processes that they have started."""
-    return (os.cpu_count() or 1) + 1
-
-
 @pytest.fixture(scope="session")
 def ocr_pages() -> Path:
     """193 real pages with queries, where they are at hand."""
