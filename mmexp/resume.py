@@ -65,8 +65,8 @@ def resume_run(composition: Composition, overrides: list[str]) -> None:
     composition = launched_by(composition, overrides)
     composition.enter()
     log_into(composition)
-    launch = composition.experiment.launch
-    launch.launch(composition if launch.dry_run else with_half_the_mini_batch(composition) or composition)
+    composition = with_half_the_mini_batch(composition) or composition
+    composition.experiment.launch.launch(composition)
 
 
 def launched_by(composition: Composition, overrides: list[str]) -> Composition:

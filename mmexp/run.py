@@ -43,7 +43,8 @@ def run(composition: Composition) -> float:
         set_seed(experiment.seed)
         trains = experiment.task is Task.train
         data = kind.build_data(for_training=trains)
-        ranks.refuse_unequal(data.fingerprint(), "the fingerprint of the evaluation data")
+        fingerprint = data.fingerprint()
+        ranks.refuse_unequal(fingerprint, "the fingerprint of the evaluation data")
         examples = kind.examples(data.train) if trains else {}
         check_batch_size(args, examples, args.world_size)
         kind.check()
@@ -58,7 +59,7 @@ def run(composition: Composition) -> float:
         evaluator = kind.build_evaluator(data.evaluation, facts, encoder, record.phase)
         record.note(
             model=dataclasses.asdict(facts),
-            data_fingerprint=data.fingerprint(),
+            data_fingerprint=fingerprint,
             num_queries=len(evaluator.queries),
             num_documents=len(evaluator.corpus),
             skipped_pages=data.skipped_pages,

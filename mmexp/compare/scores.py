@@ -71,7 +71,7 @@ def read_scores(file: Path, part: str, value: int | str | None, metric: str) -> 
         languages = [np.asarray(table[name])[kept].astype(str) for name in ("split", "subset")]
         _, strata = np.unique(np.stack([parts.astype(str), *languages]), axis=1, return_inverse=True)
         return Scores(units, values, Strata.of(strata, np.asarray(table["weight"], dtype=np.float64)[kept]))
-    return Scores(units, values, Strata.of(parts, 1 / np.bincount(parts)[parts]))
+    return Scores(units, values, Strata.of(parts))
 
 
 def read_scores_by_size(file: Path, part: str, sizes: Iterable[int], metric: str) -> dict[int, Scores]:

@@ -95,12 +95,9 @@ def _swept(runs: list[Run]) -> list[dict[str, Scalar]] | None:
     if not all(run.run_dir.name in members for run in runs):
         return None
     asked = [{key: _scalar(value) for key, value in members[run.run_dir.name].items()} for run in runs]
-    keys = dict.fromkeys(key for of_run in asked for key in of_run if key != SEED)
     # The sweep may have been called again to vary more than it did when a member was asked for.
-    configs = [dict(_flat(_config(run))) for run in runs]
-    pairs = [*zip(asked, configs, strict=True)]
-    varied = [{key: words.get(key, config.get(key)) for key in keys} for words, config in pairs]
-    parameters = _differing(varied, [*keys])
+    known = [dict(_flat(_config(run))) | of_run for run, of_run in zip(runs, asked, strict=True)]
+    parameters = _differing(known, [key for of_run in asked for key in of_run if key != SEED])
     return parameters if len({tuple(of_run.items()) for of_run in parameters}) == len(runs) else None
 
 

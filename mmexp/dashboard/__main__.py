@@ -10,7 +10,7 @@ import signal
 import sys
 from contextlib import suppress
 
-from mmexp.dashboard.project import find_project
+from mmexp.dashboard.project import runs_of
 from mmexp.dashboard.server import serve
 from mmexp.parser import Parser, ending_in_words
 from mmexp.schema import ConfigError
@@ -38,7 +38,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     with ending_in_words(), suppress(KeyboardInterrupt), serve(asked.project, asked.host, asked.port) as links:
         try:
-            find_project(asked.project)
+            runs_of(asked.project)
         except ConfigError as error:  # its first run may come yet
             print(f"mmexp: {error}", file=sys.stderr)
         for what, link in links.items():

@@ -50,17 +50,21 @@ class ProjectRuns:
         ]
 
 
+def runs_of(project: str) -> list[Any]:
+    """Trackio's runs of a project, but for the comparison. Raises `ConfigError` where it has no such project."""
+    import trackio
+
+    import_inbox()
+    try:
+        return [run for run in trackio.Api().runs(project) if run.name != NAME]
+    except ValueError as error:
+        raise ConfigError(f"project {project}: {_no_such(project)}") from error
+
+
 def find_project(project: str) -> ProjectRuns:
     """Find the folders of a project's runs. Raises `ConfigError` where Trackio has no such project."""
     with offline():
-        import trackio
-
-        import_inbox()
-        try:
-            runs = [run for run in trackio.Api().runs(project) if run.name != NAME]
-        except ValueError as error:
-            raise ConfigError(f"project {project}: {_no_such(project)}") from error
-        found = [(run, _folder_of(run)) for run in runs]
+        found = [(run, _folder_of(run)) for run in runs_of(project)]
     there = [(run, folder) for run, folder in found if folder is not None]
     return ProjectRuns(
         run_dirs=[folder for _, folder in there],

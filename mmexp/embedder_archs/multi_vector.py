@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from mmexp.embedder_archs import EmbedderArch
 from mmexp.model_kind import ModelKind
 from mmexp.models import Model
+from mmexp.ranges import check_least
 from mmexp.schema import ConfigError, schema
 
 if TYPE_CHECKING:
@@ -48,9 +49,7 @@ class MultiVector(EmbedderArch):
 
     def __post_init__(self) -> None:
         for key in ("dimension", "pool_factor"):
-            value = getattr(self, key)
-            if value is not None and value < 1:
-                raise ConfigError(f"embedder_arch.{key}={value} is below 1. Use 1 or more.")
+            check_least(f"embedder_arch.{key}", getattr(self, key), 1)
 
     def build(self, model: Model) -> MultiVectorEncoder:
         return model.build_multi_vector(self)

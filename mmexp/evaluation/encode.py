@@ -142,21 +142,22 @@ def num_rounds(size: int) -> int:
 
 def sentence_embeddings(output: dict[str, Any]) -> torch.Tensor:
     """One embedding for each input: float32 (batch, dimension), on the CPU."""
-    return finite(output["sentence_embedding"].float().cpu())
+    return require_finite(output["sentence_embedding"].float().cpu())
 
 
 def token_embeddings(output: dict[str, Any]) -> list[torch.Tensor]:
     """The embeddings of each input's tokens, without those that its scores leave out: float32, on the CPU."""
     masks = output["attention_mask"].bool().cpu()
-    return [finite(tokens[mask]) for tokens, mask in zip(output["token_embeddings"].float().cpu(), masks, strict=True)]
+    embeddings = output["token_embeddings"].float().cpu()
+    return [require_finite(tokens[mask]) for tokens, mask in zip(embeddings, masks, strict=True)]
 
 
 def pair_scores(output: dict[str, Any]) -> torch.Tensor:
     """What a reranker makes of each pair, before its activation: float32 (batch, labels), on the CPU."""
-    return finite(output["scores"].float().cpu())
+    return require_finite(output["scores"].float().cpu())
 
 
-def finite(numbers: torch.Tensor) -> torch.Tensor:
+def require_finite(numbers: torch.Tensor) -> torch.Tensor:
     """The same. Raises `Diverged` for infinite ones and NaN, which any ranking would hide."""
     if not numbers.isfinite().all():
         raise Diverged(

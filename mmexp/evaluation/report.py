@@ -37,11 +37,15 @@ class Report:
         """A metric of every query, float64 (queries,), at one key of `metrics`. None: it is known over all alone."""
         raise NotImplementedError
 
-    def estimates(self, metric: str) -> dict[Any, Estimate]:
-        """The mean and interval of each key of `metrics` whose queries' values are known. Each may have queries of its
-        own, and another number of them."""
+    def by_part(self, metric: str) -> dict[Any, np.ndarray]:
+        """A metric of every query, as a sample of one seed, (1, queries), at each key of `metrics` where it is known.
+        Each may have queries of its own, and another number of them."""
         values = {part: self.values(part, metric) for part in self.metrics}
-        return {part: estimates([of_part[None]])[0] for part, of_part in values.items() if of_part is not None}
+        return {part: of_part[None] for part, of_part in values.items() if of_part is not None}
+
+    def estimates(self, metric: str) -> dict[Any, Estimate]:
+        """The mean and interval of each key of `metrics` whose queries' values are known."""
+        return {part: estimates([sample])[0] for part, sample in self.by_part(metric).items()}
 
     def sample(self, metric: str) -> tuple[np.ndarray, Strata | None] | None:
         """A metric of every query that counts for the whole model, float64 (queries,), and the strata over which `full`

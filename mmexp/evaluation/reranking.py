@@ -58,7 +58,7 @@ class DirectionReport(Report):
         """Directions are strata, each of which counts as much as any other."""
         values = [self.values(direction, metric) for direction in self.metrics]
         parts = np.repeat(np.arange(len(values)), [len(of_direction) for of_direction in values])
-        return np.concatenate(values), Strata.of(parts, 1 / np.bincount(parts)[parts])
+        return np.concatenate(values), Strata.of(parts)
 
     @property
     def full(self) -> Metrics:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mmexp.data.pairs import Direction
+from mmexp.ranges import check_least
 from mmexp.schema import ConfigError
 
 
@@ -47,8 +48,7 @@ class Reranking:
                     f"reranking.prompts.{name} is a prompt for an unknown direction. There are {', '.join(known)}."
                 )
         for key, least in (("num_sampled_negatives", 0), ("num_eval_negatives", 1)):
-            if getattr(self, key) < least:
-                raise ConfigError(f"reranking.{key}={getattr(self, key)} is below {least}. Use {least} or more.")
+            check_least(f"reranking.{key}", getattr(self, key), least)
 
     @property
     def trained_prompts(self) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mmexp.data.pairs import Direction, Rows  # at run time, as the next: the schema resolves every annotation
 from mmexp.model_kind import ModelKind
+from mmexp.ranges import check_least
 from mmexp.schema import ConfigError
 
 if TYPE_CHECKING:
@@ -57,9 +58,7 @@ class Loss(ABC):
 
     def __post_init__(self) -> None:
         for key in ("mini_batch_num_tokens", "mini_batch_size"):
-            value = getattr(self, key, None)
-            if value is not None and value < 1:
-                raise ConfigError(f"loss.{key}={value} is below 1. Use 1 or more.")
+            check_least(f"loss.{key}", getattr(self, key, None), 1)
 
     @abstractmethod
     def build(self, model: Any) -> nn.Module:

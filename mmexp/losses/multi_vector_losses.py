@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from mmexp.losses import MultiVectorLoss, several_processes
 from mmexp.losses.mini_batches import MiniBatches, Recompute
-from mmexp.schema import ConfigError, schema
+from mmexp.ranges import check_least
+from mmexp.schema import schema
 
 if TYPE_CHECKING:
     import torch
@@ -28,8 +29,7 @@ class MaxSimLoss(MultiVectorLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.score_mini_batch_size < 1:
-            raise ConfigError(f"loss.score_mini_batch_size={self.score_mini_batch_size} is below 1. Use 1 or more.")
+        check_least("loss.score_mini_batch_size", self.score_mini_batch_size, 1)
 
     def options(self, model: MultiVectorEncoder) -> dict[str, Any]:
         """The library's arguments."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmexp.experiment import Experiment, Task
 from mmexp.model_kind import ModelKind
+from mmexp.ranges import check_least
 from mmexp.schema import ConfigError
 
 
@@ -52,8 +53,7 @@ class Mine:
 
     def __post_init__(self) -> None:
         for key, least in (("num_negatives", 1), ("range_min", 0), ("shard_size", 1), ("num_processes", 1)):
-            if getattr(self, key) < least:
-                raise ConfigError(f"mine.{key}={getattr(self, key)} is below {least}. Use {least} or more.")
+            check_least(f"mine.{key}", getattr(self, key), least)
         for key in ("relative_margin", "absolute_margin"):
             if (getattr(self, key) or 0) < 0:
                 raise ConfigError(f"mine.{key}={getattr(self, key)} is below 0. Use 0 or more, or null for no bound.")

@@ -64,9 +64,9 @@ class Plan:
 
     def check_like(self) -> None:
         """Raise `ConfigError` where `like` is no folder of a finished training."""
-        result = read_result(Path(self.like)) if self.like is not None else None
-        if result is None:
+        if self.like is None:
             return
+        result = read_result(Path(self.like))
         if result["status"] != "finished" or not result.get("throughput"):
             raise ConfigError(
                 f"plan.like={self.like} is no folder of a finished training. Give one whose result.json has a "

@@ -6,11 +6,11 @@ A cached loss gives the same loss and gradients whatever its mini-batches are, s
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from typing import TYPE_CHECKING, Any
 
 from mmexp.composition import write
+from mmexp.recording.status import read_result
 
 if TYPE_CHECKING:
     from mmexp.composition import Composition
@@ -27,12 +27,12 @@ MIN_TOKENS = 128
 def with_half_the_mini_batch(composition: Composition) -> Composition | None:
     """What to go on with after a run that lacked memory; it is written into the run's folder, and says what was halved.
 
-    None where the run ended otherwise, or before training, where that was done already, or where its mini-batch cannot
-    be halved any more.
+    None where the run ended otherwise, or before training, where that was done already, where its mini-batch cannot be
+    halved any more, and for a dry run.
     """
-    file = composition.run_dir / "result.json"
-    result = json.loads(file.read_text()) if file.exists() else {}
-    if (result.get("error") or {}).get("type") != ERROR or "train" not in result.get("seconds", ["train"]):
+    result = read_result(composition.run_dir)
+    lacked_memory = (result.get("error") or {}).get("type") == ERROR and "train" in result.get("seconds", ["train"])
+    if composition.experiment.launch.dry_run or not lacked_memory:
         return None
     halving = _halving(composition.experiment.loss)
     if len(result.get("halvings", [])) < len(composition.halvings):

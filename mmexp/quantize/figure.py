@@ -8,6 +8,7 @@ from typing import Any
 
 from mmexp.evaluation.metrics import PRIMARY_METRIC
 from mmexp.quantize.settings import Row
+from mmexp.statistics.means import reach
 
 # Colours of Okabe and Ito, which the colour-blind tell apart; marker and dashes do so in grey.
 STYLES: dict[tuple[str, bool], tuple[str, str, str, Any]] = {
@@ -43,11 +44,9 @@ def _panel(axes: Any, rows: Sequence[Row], recommended: Row, margin: float, size
     shifts = {key: STEP ** (n - (len(STYLES) - 1) / 2) for n, key in enumerate(STYLES)}
     for key, (label, color, marker, dashes) in STYLES.items():
         line = [row for row in rows if _precision(row) == key]
-        below = [max(0, row.estimate.mean - row.estimate.low) for row in line]
-        above = [max(0, row.estimate.high - row.estimate.mean) for row in line]
         look = {"color": color, "marker": marker, "linestyle": dashes, "capsize": 3}
         places, means = [size(row) * shifts[key] for row in line], [row.estimate.mean for row in line]
-        axes.errorbar(places, means, yerr=[below, above], label=label, **look)
+        axes.errorbar(places, means, yerr=reach(row.estimate for row in line), label=label, **look)
     axes.axhline(
         rows[0].estimate.mean - margin, color="0.5", linestyle=(0, (1, 3)), label=f"full less the margin, {margin}"
     )

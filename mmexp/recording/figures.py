@@ -8,6 +8,7 @@ from typing import Any
 
 from mmexp.evaluation.metrics import PRIMARY_METRIC
 from mmexp.evaluation.report import Metrics, Report
+from mmexp.statistics.means import reach
 
 MARKERS = "os^D"
 
@@ -61,7 +62,4 @@ def _means_and_errors(report: Report, parts: Sequence[Any]) -> tuple[list[float]
     found = report.estimates(PRIMARY_METRIC)
     if len(found) < len(parts):
         return means, None
-    pairs = zip(means, (found[part] for part in parts), strict=True)
-    # An interval need not hold the mean of one that is all but constant, by rounding.
-    ends = [(max(0.0, mean - one.low), max(0.0, one.high - mean)) for mean, one in pairs]
-    return means, [list(side) for side in zip(*ends, strict=True)]
+    return means, reach(found[part] for part in parts)

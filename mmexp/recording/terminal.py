@@ -10,8 +10,6 @@ from omegaconf import DictConfig, OmegaConf
 from mmexp.recording.wording import number, p_value
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from mmexp.evaluation.report import Metrics, Report
 
 PART_TITLES = {"dim": "dimensions", "direction": "direction", "top_k": "documents reranked", "task": "task"}
@@ -78,16 +76,10 @@ def _changes(baseline: Report | None, final: Report, metric: str) -> dict[Any, s
     """What follows the difference of each part to the baseline: p, interval, and whether it is one."""
     from mmexp.statistics.means import corrected, differences
 
-    before = _samples(baseline, metric) if baseline else {}
-    after = {part: sample for part, sample in _samples(final, metric).items() if part in before}
+    before = baseline.by_part(metric) if baseline else {}
+    after = {part: sample for part, sample in final.by_part(metric).items() if part in before}
     found = corrected([differences([after[part]], [before[part]])[0] for part in after])
     return {
         part: f" {p_value(one.p_holm)}\n[{one.low:+.4f}, {one.high:+.4f}]\n{one.words}"
         for part, one in zip(after, found, strict=True)
     }
-
-
-def _samples(report: Report, metric: str) -> dict[Any, np.ndarray]:
-    """The parts whose queries' own scores are known, each as (1, queries)."""
-    found = {part: report.values(part, metric) for part in report.metrics}
-    return {part: values[None] for part, values in found.items() if values is not None}

@@ -40,9 +40,9 @@ def main() -> None:
         composition = thaw(Path(run_dir), None if num_restarts() else digest)
         launch: Slurm = composition.experiment.launch  # type: ignore[assignment]
         command = launch.command_on(machine, composition)
+        composition.enter()
     except ConfigError as error:
         refuse(Path(run_dir), failures, machine, f"node {socket.gethostname()}: {error}")
-    composition.enter()
     supervisor = Supervisor(Child(command, composition), failures, launch.signal_seconds)
     code, failure = supervisor.wait(first_rank=machine.rank * launch.num_processes)
     if failure is not None:

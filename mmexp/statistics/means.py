@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -30,6 +31,19 @@ class Estimate:
 
     num_seeds: int
     num_queries: int
+
+
+class WithEnds(Protocol):
+    """A mean with its interval, such as `Estimate`."""
+
+    @property
+    def mean(self) -> float: ...
+
+    @property
+    def low(self) -> float: ...
+
+    @property
+    def high(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -97,6 +111,15 @@ def _estimate(sample: np.ndarray, low: float, high: float, strata: Strata | None
     num_seeds, num_queries = sample.shape
     spread = float(drawn.mean(axis=1).std(ddof=1)) if num_seeds > 1 else None
     return Estimate(mean, max(0.0, low), min(1.0, high), spread, num_seeds, num_queries)
+
+
+def reach(found: Iterable[WithEnds]) -> list[list[float]]:
+    """How far intervals reach below and above their means, for error bars: [below, above].
+
+    An interval need not hold the mean of one that is all but constant, by rounding.
+    """
+    ends = [(max(0.0, one.mean - one.low), max(0.0, one.high - one.mean)) for one in found]
+    return [[below for below, _ in ends], [above for _, above in ends]]
 
 
 def differences(

@@ -26,10 +26,11 @@ class Strata:
     """float64 (groups,): of each group in the mean, 1 together."""
 
     @classmethod
-    def of(cls, groups: np.ndarray, weights: np.ndarray) -> Strata:
-        """From the group of every query, any integers, and its weight, of any scale: each (queries,)."""
+    def of(cls, groups: np.ndarray, weights: np.ndarray | None = None) -> Strata:
+        """From the group of every query, any integers, and its weight, of any scale: each (queries,). Without weights
+        all groups count alike."""
         _, of_query = np.unique(groups, return_inverse=True)
-        sums = np.bincount(of_query, weights)
+        sums = np.ones(of_query.max() + 1) if weights is None else np.bincount(of_query, weights)
         return cls(of_query, sums / sums.sum())
 
     @cached_property

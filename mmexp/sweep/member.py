@@ -106,4 +106,4 @@ def change(frozen: Composition, **fields: Any) -> Composition:
     """Freeze it anew with these fields of the experiment, and half the mini-batch where it ended for want of memory."""
     changed = dataclasses.replace(frozen, experiment=dataclasses.replace(frozen.experiment, **fields))
     write(changed)
-    return changed if changed.experiment.launch.dry_run else with_half_the_mini_batch(changed) or changed
+    return with_half_the_mini_batch(changed) or changed

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from mmexp.compare.report.tables import Interval, Table
+from mmexp.statistics.means import reach
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -117,11 +118,8 @@ def panels(count: int, size: tuple[float, float], columns: int) -> tuple[Figure,
 def error_bars(axes: Axes, places: Sequence[float], values: Sequence[Interval], **looks: Any) -> Any:
     """Draw means with their intervals."""
     means = [value.mean for value in values]
-    # An interval need not hold the mean of one that is all but constant, by rounding.
-    below = [max(0.0, value.mean - value.low) for value in values]
-    above = [max(0.0, value.high - value.mean) for value in values]
     looks = {"capsize": 2.5, "elinewidth": 1} | looks
-    return axes.errorbar(places, means, yerr=[below, above], **looks)
+    return axes.errorbar(places, means, yerr=reach(values), **looks)
 
 
 def best_and_reference(comparison: Comparison, most: int = MOST_SETTINGS) -> list[Row]:
