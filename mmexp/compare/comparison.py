@@ -20,7 +20,7 @@ from mmexp.compare.runs import Run
 from mmexp.compare.settings import Scalar, Setting, axes, settings_of
 from mmexp.recording.unreadable import UnreadableFile
 from mmexp.schema import ConfigError, did_you_mean
-from mmexp.statistics.means import Difference, Estimate, differences, estimates
+from mmexp.statistics.means import Difference, Estimate, differences, estimates, gains
 from mmexp.statistics.strata import Strata
 
 
@@ -180,10 +180,10 @@ def _rows(settings: list[Setting], queries: _Queries) -> list[Row]:
     ours, befores = [final for final, _ in paired if final is not None], [before for _, before in paired]
     of_finals = estimates([final for final in finals if final is not None], queries.strata)
     of_baselines = iter(estimates(befores, queries.strata))
-    gains = iter(differences(ours, befores, strata=queries.strata))
+    of_gains = iter(gains(ours, befores, queries.strata))
     rows = []
     for setting, estimate, before in zip(settings, of_finals, baselines, strict=True):
-        gain = next(gains) if before is not None else None
+        gain = next(of_gains) if before is not None else None
         cost = cost_of(setting, gain.delta if gain else None)
         rows.append(Row(setting, estimate, next(of_baselines) if before is not None else None, gain, None, cost))
     return rows
@@ -205,7 +205,7 @@ def _against(rows: list[Row], reference: Row, queries: _Queries, chosen_by_resul
     ours = [sample for row in others if (sample := samples[row.setting]) is not None]
     num_pairs = len(rows) * (len(rows) - 1) // 2
     family_size = num_pairs if chosen_by_result else None
-    found = iter(differences(ours, [theirs] * len(ours), family_size, queries.strata))
+    found = iter(differences(ours, theirs, family_size, queries.strata))
     return [row if row is reference else replace(row, to_reference=next(found)) for row in rows]
 
 

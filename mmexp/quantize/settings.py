@@ -97,7 +97,7 @@ def compared(measured: Sequence[Measured]) -> list[Row]:
     """Every setting with its interval, and its paired difference to the first, which is the full one."""
     samples = [one.scores[np.newaxis] for one in measured]  # of one seed
     means = estimates(samples)
-    to_full = [None, *differences(samples[1:], [samples[0]] * len(samples[1:]))]
+    to_full = [None, *differences(samples[1:], samples[0])]
     alpha = alpha_of_each(len(measured))
     limits = [None, *(lower_limit(one.scores - measured[0].scores, alpha) for one in measured[1:])]
     full = means[0].mean

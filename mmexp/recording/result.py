@@ -8,7 +8,7 @@ from typing import Any
 from mmexp.evaluation.metrics import PRIMARY_METRIC
 from mmexp.evaluation.report import Metrics, Report
 from mmexp.recording.energy import Energy
-from mmexp.statistics.means import Difference, Estimate, differences, estimates
+from mmexp.statistics.means import Difference, Estimate, estimates, gains
 
 
 def compare(baseline: Report | None, final: Report) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def intervals(baseline: Report | None, final: Report) -> dict[str, tuple[float, 
     if before is None or after is None:
         found.append(None)
     else:
-        found.append(differences([after[0][None]], [before[0][None]], strata=after[1])[0])
+        found.append(gains([after[0][None]], [before[0][None]], after[1])[0])
     ends = [None if one is None else (one.low, one.high) for one in found]
     return dict(zip(("baseline", "final", "delta"), ends, strict=True))
 

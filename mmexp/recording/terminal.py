@@ -74,11 +74,11 @@ def _intervals(report: Report, metric: str) -> dict[Any, str]:
 
 def _changes(baseline: Report | None, final: Report, metric: str) -> dict[Any, str]:
     """What follows the difference of each part to the baseline: p, interval, and whether it is one."""
-    from mmexp.statistics.means import corrected, differences
+    from mmexp.statistics.means import gains
 
     before = baseline.by_part(metric) if baseline else {}
     after = {part: sample for part, sample in final.by_part(metric).items() if part in before}
-    found = corrected([differences([after[part]], [before[part]])[0] for part in after])
+    found = gains([after[part] for part in after], [before[part] for part in after])
     return {
         part: f" {p_value(one.p_holm)}\n[{one.low:+.4f}, {one.high:+.4f}]\n{one.words}"
         for part, one in zip(after, found, strict=True)

@@ -116,5 +116,5 @@ def paired(original: Path, repeat: Path) -> Difference | None:
     theirs, ours = (find_runs([folder])[0].scores("final") for folder in (original, repeat))
     if theirs is None or ours is None or theirs.query_ids != ours.query_ids:
         return None
-    [difference] = differences([ours.values[None]], [theirs.values[None]], strata=ours.strata)
+    [difference] = differences([ours.values[None]], theirs.values[None], strata=ours.strata)
     return difference

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from mmexp.statistics.bootstrap import bootstrap_interval
-from mmexp.statistics.seeds import MeanError, SeedError, seed_error
+from mmexp.statistics.seeds import MeanError, SeedError, seed_errors
 from mmexp.statistics.sign_flip import sign_flip_p
 from mmexp.statistics.strata import Strata
 
@@ -80,30 +80,32 @@ class Difference:
 def estimates(samples: Sequence[np.ndarray], strata: Strata | None = None) -> list[Estimate]:
     """The mean of each sample with its interval. Samples are float64 (seeds, queries), of the same queries.
 
-    One seed has a bootstrap interval over queries. Several have that of their mean, and what the seeds add
-    (`mmexp.statistics.seeds`). Where all queries have one score, the interval says what could have been missed.
-    Of queries in `strata` the means are those over strata, whose sizes are fixed.
+    One seed has a bootstrap interval over queries. Several have that of their mean, and what the seeds add, which
+    all samples tell together (`mmexp.statistics.seeds`): those with several seeds must be of settings that were trained
+    apart. Where all queries have one score, the interval says what could have been missed. Of queries in `strata` the
+    means are those over strata, whose sizes are fixed.
     """
     if not samples:
         return []
     of_queries = np.stack([sample.mean(axis=0) for sample in samples])
     degrees = None if strata is None else strata.degrees_of_freedom(of_queries)
     lows, highs = bootstrap_interval(_as_drawn(of_queries, strata).T, degrees)
-    ends = zip(samples, lows, highs, strict=True)
-    return [_estimate(sample, float(low), float(high), strata) for sample, low, high in ends]
+    errors = seed_errors([_as_drawn(sample, strata) for sample in samples])
+    found = zip(samples, lows, highs, errors, strict=True)
+    return [_estimate(sample, float(low), float(high), error, strata) for sample, low, high, error in found]
 
 
 def _as_drawn(sample: np.ndarray, strata: Strata | None) -> np.ndarray:
     return sample if strata is None else strata.as_drawn(sample)
 
 
-def _estimate(sample: np.ndarray, low: float, high: float, strata: Strata | None) -> Estimate:
+def _estimate(sample: np.ndarray, low: float, high: float, error: SeedError | None, strata: Strata | None) -> Estimate:
     drawn = _as_drawn(sample, strata)
     of_queries = drawn.mean(axis=0)
     mean = float(of_queries.mean())
     if np.ptp(of_queries) < TOLERANCE:
         low, high = _unseen(mean, 0.0, 1.0, _effective_size(sample, strata))
-    elif error := seed_error(drawn):
+    elif error is not None:
         of_mean = _mean_error(sample.mean(axis=0), strata, error)
         # The errors of queries and of seeds are independent, and only that of the queries is skewed.
         of_seeds = of_mean.half_width() ** 2 - of_mean.half_width_over_queries() ** 2
@@ -124,26 +126,41 @@ def reach(found: Iterable[WithEnds]) -> list[list[float]]:
 
 def differences(
     ours: Sequence[np.ndarray],
-    theirs: Sequence[np.ndarray],
+    reference: np.ndarray,
     family_size: int | None = None,
     strata: Strata | None = None,
 ) -> list[Difference]:
-    """The paired differences of samples, as a family of comparisons.
+    """The differences of settings to one that was trained apart, paired by query, as a family of comparisons.
 
     One seed each is tested by flipping signs, and has a t interval: differences of queries are not skewed as scores
-    are, but mostly 0, and then t covers where a bootstrap does not. Where there are several seeds, both count them.
+    are, but mostly 0, and then t covers where a bootstrap does not. Where there are several seeds, both count them;
+    they are not paired, so what luck two settings share makes intervals wider than need be, and never narrower.
 
     Args:
-        ours, theirs: each (seeds, queries), of the same queries. Where a pair has equally many seeds, they are paired
-            too, in their order; else they are taken as independent.
+        ours: each (seeds, queries), of the same queries as the reference.
+        reference: (seeds, queries).
         family_size: how many comparisons the correction is for; by default those that are given.
         strata: of the queries, where the means are those over strata, whose sizes are fixed.
     """
-    found = [_difference(mine, other, strata) for mine, other in zip(ours, theirs, strict=True)]
+    *of_ours, of_reference = seed_errors([_as_drawn(sample, strata) for sample in (*ours, reference)])
+    found = [
+        _difference(mine, reference, [error for error in (of_mine, of_reference) if error], strata)
+        for mine, of_mine in zip(ours, of_ours, strict=True)
+    ]
     return corrected(found, family_size)
 
 
-def _difference(ours: np.ndarray, theirs: np.ndarray, strata: Strata | None) -> Difference:
+def gains(after: Sequence[np.ndarray], before: Sequence[np.ndarray], strata: Strata | None = None) -> list[Difference]:
+    """The differences of settings to what the same runs were before: as `differences`, but seeds are paired too.
+
+    Each of `after` is (seeds, queries), as its own of `before`.
+    """
+    errors = seed_errors([_as_drawn(ours - theirs, strata) for ours, theirs in zip(after, before, strict=True)])
+    found = zip(after, before, errors, strict=True)
+    return corrected([_difference(ours, theirs, [error] if error else [], strata) for ours, theirs, error in found])
+
+
+def _difference(ours: np.ndarray, theirs: np.ndarray, seeds: Sequence[SeedError], strata: Strata | None) -> Difference:
     of_queries = ours.mean(axis=0) - theirs.mean(axis=0)
     of_queries = np.where(np.abs(of_queries) < TOLERANCE, 0.0, of_queries)
     weights = np.ones(len(of_queries)) if strata is None else strata.weights
@@ -152,8 +169,6 @@ def _difference(ours: np.ndarray, theirs: np.ndarray, strata: Strata | None) -> 
         low, high = _unseen(delta, -1.0, 1.0, _effective_size(ours, strata))
         p = sign_flip_p(weights * of_queries)
     else:
-        paired = (ours - theirs,) if len(ours) == len(theirs) else (ours, theirs)
-        seeds = [of_seeds for sample in paired if (of_seeds := seed_error(_as_drawn(sample, strata))) is not None]
         error = _mean_error(of_queries, strata, *seeds)
         half = error.half_width()
         low, high = delta - half, delta + half

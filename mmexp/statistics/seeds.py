@@ -2,9 +2,9 @@
 
 The mean of S seeds by Q queries has variance (MS_seeds + MS_queries - MS_error) / (S Q). With few seeds the first of
 these is hardly known, and where it counts, t with Satterthwaite's degrees of freedom covers the truth in as few as 88%
-of cases (2 seeds) and 92% (3 seeds). So the mean square of the seeds is integrated over what it may be: a generalized
-interval, which is t where there is one seed, t over seeds where they matter alone, and errs on the wide side in
-between.
+of cases (2 seeds) and 92% (3 seeds). So the mean square of the seeds is integrated over what it may be (spread.py). Of
+one sample alone that is a generalized interval, which is t where there is one seed, t over seeds where they matter
+alone, and errs on the wide side in between.
 
 Source: Weerahandi 1993, Generalized Confidence Intervals.
 """
@@ -18,37 +18,44 @@ from functools import cached_property, lru_cache
 import numpy as np
 from scipy import special
 
+from mmexp.statistics.spread import Possible, possible_mean_squares
+
 # At which shares the distribution of a mean square is evaluated, by how many there are: dense in both tails, for small
 # p.
 LOGITS = {1: np.linspace(-30, 30, 101), 2: np.linspace(-20, 20, 41)}
 # Of Newton's method, which at most doubles the interval in a step, and ends long before.
 MAX_STEPS = 100
 TOLERANCE = 1e-6
+# Scores of one query that are closer are the same but for rounding.
+SAME = 1e-9
+# Of the mean square of what is left: a smaller one of the seeds is chance, and its logarithm says nothing.
+LEAST_SHARE = 1e-3
+
+
+@dataclass(frozen=True)
+class MeanSquares:
+    """Of a sample (seeds, queries), by a two-way analysis of variance."""
+
+    of_seeds: float
+    error: float
+    """Of what neither seeds nor queries explain."""
+
+    num_seeds: int
+    num_queries: int
 
 
 @dataclass(frozen=True)
 class SeedError:
     """What the seeds of one sample add to the variance of its mean."""
 
-    mean_square: float
-    """Of the seeds."""
-
-    error: float
-    """Mean square of what neither seeds nor queries explain."""
-
-    num_seeds: int
-    num_queries: int
+    squares: MeanSquares
+    possible: Possible
+    """Mean squares of the seeds."""
 
     def variances(self, num_samples: int) -> np.ndarray:
         """What they may add, at the shares of LOGITS[num_samples]."""
-        possible = self.mean_square * _inverse_chi_squares(self.num_seeds - 1, num_samples)
-        return np.maximum(possible - self.error, 0) / (self.num_seeds * self.num_queries)
-
-
-@lru_cache
-def _inverse_chi_squares(degrees: int, num_samples: int) -> np.ndarray:
-    """Degrees of freedom over the quantiles of chi square."""
-    return degrees / special.chdtri(degrees, special.expit(-LOGITS[num_samples]))
+        from_seeds = np.maximum(self.possible.at(LOGITS[num_samples]) - self.squares.error, 0)
+        return from_seeds / (self.squares.num_seeds * self.squares.num_queries)
 
 
 @lru_cache
@@ -60,19 +67,34 @@ def _weights(num_samples: int) -> np.ndarray:
     return density if num_samples == 1 else np.outer(density, density).ravel()
 
 
-def seed_error(sample: np.ndarray) -> SeedError | None:
-    """Of a sample (seeds, queries); None for one seed or one query, from which it cannot be told."""
+def mean_squares(sample: np.ndarray) -> MeanSquares | None:
+    """Of a sample (seeds, queries).
+
+    None for one seed or one query, from which they cannot be told, and for seeds that do not differ.
+    """
     num_seeds, num_queries = sample.shape
-    if num_seeds == 1 or num_queries == 1:
+    if num_seeds == 1 or num_queries == 1 or np.ptp(sample, axis=0).max() < SAME:
         return None
     of_seeds, of_queries = sample.mean(axis=1, keepdims=True), sample.mean(axis=0)
     rest = sample - of_seeds - of_queries + sample.mean()
-    return SeedError(
-        mean_square=num_queries * float(of_seeds.var(ddof=1)),
+    return MeanSquares(
+        of_seeds=num_queries * float(of_seeds.var(ddof=1)),
         error=float((rest**2).sum()) / ((num_seeds - 1) * (num_queries - 1)),
         num_seeds=num_seeds,
         num_queries=num_queries,
     )
+
+
+def seed_errors(samples: Sequence[np.ndarray]) -> list[SeedError | None]:
+    """Of samples (seeds, queries) of settings that were trained apart, each of which tells of the others too.
+
+    None where there are no `mean_squares`.
+    """
+    found = [mean_squares(sample) for sample in samples]
+    known = [squares for squares in found if squares is not None]
+    seen = np.array([max(squares.of_seeds, LEAST_SHARE * squares.error) for squares in known])
+    possible = iter(possible_mean_squares(seen, np.array([squares.num_seeds - 1 for squares in known])))
+    return [None if squares is None else SeedError(squares, next(possible)) for squares in found]
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,26 @@ def test_runs_that_differ_in_their_seed_are_one_setting(tmp_path, scores):
     assert any("pooled" in note for note in found.notes)
 
 
+def test_settings_tell_one_another_how_much_seeds_matter(tmp_path, scores):
+    """Two seeds of one setting tell next to nothing of it; those of six, which agree, tell enough."""
+    for batch_size in (8, 16, 24, 32, 40, 48):
+        for seed, at_top in ((1, 0.77), (2, 0.83)):
+            config = {BATCH: batch_size, "seed": seed}
+            write_run(tmp_path / f"b{batch_size}-s{seed}", scores(at_top), scores(0.5), config)
+    found = compared(tmp_path)
+    assert any("the 6 settings with several tell together" in note for note in found.notes)
+    for row in found.rows:
+        by_itself = compare(row.setting.runs)
+        [alone] = by_itself.rows
+        assert any("up to 99% of cases" in note for note in by_itself.notes)
+        assert (row.estimate.mean, row.estimate.spread_over_seeds) == (
+            alone.estimate.mean,
+            alone.estimate.spread_over_seeds,
+        )
+        assert row.estimate.high - row.estimate.low < 0.9 * (alone.estimate.high - alone.estimate.low)
+        assert row.to_baseline.high - row.to_baseline.low < 0.9 * (alone.to_baseline.high - alone.to_baseline.low)
+
+
 def test_one_seed_each_is_said(tmp_path, scores):
     write_run(tmp_path / "a", scores(0.8))
     assert any(note.startswith("One seed each: spread over seeds is not counted") for note in compared(tmp_path).notes)

@@ -23,7 +23,7 @@ from mmexp.recording.ledger import Ledger
 from mmexp.recording.record import Record
 from mmexp.recording.result import intervals
 from mmexp.schema import ConfigError
-from mmexp.statistics.means import differences, estimates
+from mmexp.statistics.means import estimates, gains
 from tests.test_run import experiment_of
 
 METRICS = {"ndcg@10": 0.5, "mrr@10": 0.4}
@@ -77,7 +77,7 @@ def test_a_finished_run_says_what_its_scores_may_be_off_by(tmp_path):
     stages = [DimReport({8: METRICS, 4: METRICS}, {8: {"ndcg@10": s}, 4: small}, {}) for s in (before, after)]
     with record_in(tmp_path) as record:
         record.finish(*stages)
-    expected = [*estimates([before[None]]), *estimates([after[None]]), *differences([after[None]], [before[None]])]
+    expected = [*estimates([before[None]]), *estimates([after[None]]), *gains([after[None]], [before[None]])]
     found = json.loads((tmp_path / "result.json").read_text())["intervals"]
     assert found == {
         name: [one.low, one.high] for name, one in zip(("baseline", "final", "delta"), expected, strict=True)

@@ -15,7 +15,7 @@ from mmexp.compare.report.naming import ranked_name
 from mmexp.compare.report.queries import Side, scores_of
 from mmexp.compare.report.tables import Cell, Interval, Table
 from mmexp.schema import ConfigError, did_you_mean
-from mmexp.statistics.means import Difference, corrected, differences, estimates
+from mmexp.statistics.means import Difference, corrected, differences, estimates, gains
 
 if TYPE_CHECKING:
     from mmexp.compare.comparison import Comparison
@@ -120,9 +120,15 @@ def _breakdown(comparison: Comparison, columns: Columns, column: str, sides: Seq
     groups = []
     for value, places in columns.groups(column).items():
         of_group = [sample[:, places] for sample in samples]
-        difference = differences(of_group[:1], of_group[1:])[0] if len(sides) == 2 else None
+        difference = _difference(sides, of_group) if len(sides) == 2 else None
         groups.append(Group(value, len(places), [Interval.of(one) for one in estimates(of_group)], difference))
     return Breakdown(column, list(sides), groups)
+
+
+def _difference(sides: Sequence[Side], samples: Sequence[np.ndarray]) -> Difference:
+    (ours, theirs), (first, second) = samples, sides
+    is_gain = first.setting is second.setting
+    return (gains([ours], [theirs]) if is_gain else differences([ours], theirs))[0]
 
 
 def breakdown_by_setting(comparison: Comparison, column: str) -> Table:

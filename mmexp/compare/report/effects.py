@@ -50,18 +50,15 @@ def effects(comparison: Comparison, of: Iterable[tuple[str, ...]]) -> dict[tuple
     """
     independent = list(varied_together(comparison))
     blocks = {axes: whole_blocks(comparison, axes, [key for key in independent if key not in axes]) for axes in of}
-    places, samples = [], []
-    for axes, whole in blocks.items():
-        for value in whole[0] if whole else ():
-            places.append((axes, value))
-            samples.append(mean_over(comparison, [block[value] for block in whole]))
-    intervals: dict[tuple[str, ...], list[Interval]] = {}
-    for (axes, _), estimate in zip(places, estimates(samples, comparison.strata), strict=True):
-        intervals.setdefault(axes, []).append(Interval.of(estimate))
-    return {
-        axes: Effect(axes, list(whole[0]), intervals[axes], len(whole)) if whole else None
-        for axes, whole in blocks.items()
-    }
+    return {axes: _effect(comparison, axes, whole) if whole else None for axes, whole in blocks.items()}
+
+
+def _effect(comparison: Comparison, axes: tuple[str, ...], whole: Sequence[Block]) -> Effect:
+    values = list(whole[0])
+    # No two of these are means of the same settings, so all of them tell how much seeds matter.
+    samples = [mean_over(comparison, [block[value] for block in whole]) for value in values]
+    intervals = [Interval.of(estimate) for estimate in estimates(samples, comparison.strata)]
+    return Effect(axes, values, intervals, len(whole))
 
 
 def whole_blocks(comparison: Comparison, axes: tuple[str, ...], others: Sequence[str]) -> list[Block]:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 PARTS = {"dim": "embedding size (dimensions)", "top_k": "documents reranked"}
 STAGES = ("baseline", "final")
-BLOCK = 16
-"""Curves whose scores are in memory at a time."""
 
 Curve = dict[int, Interval]
 """{embedding size or number of documents: metric}."""
@@ -72,17 +70,16 @@ def quality_over_parts(comparison: Comparison) -> Chart | LeftOut:
 
 def curves_of(comparison: Comparison, rows: list[Row]) -> dict[tuple[int, str], Curve]:
     """{(position in `rows`, stage): curve}, of what was measured query by query."""
-    places = [(n, stage) for n in range(len(rows)) for stage in STAGES]
     curves: dict[tuple[int, str], Curve] = {}
-    for block in (places[n : n + BLOCK] for n in range(0, len(places), BLOCK)):
-        samples = {(n, stage): samples_by_size(comparison, rows[n].setting, stage) for n, stage in block}
-        found = iter(estimates([sample for of_sizes in samples.values() for sample in of_sizes.values()]))
-        curves |= {
-            place: {size: Interval.of(next(found)) for size in of_sizes}
-            for place, of_sizes in samples.items()
-            if of_sizes
-        }
-    return curves
+    for stage in STAGES:
+        samples = [samples_by_size(comparison, row.setting, stage) for row in rows]
+        # Size by size: the same runs at two sizes do not tell of the seeds twice.
+        for size in sorted({size for of_sizes in samples for size in of_sizes}):
+            measured = [n for n, of_sizes in enumerate(samples) if size in of_sizes]
+            found = estimates([samples[n][size] for n in measured])
+            for n, estimate in zip(measured, found, strict=True):
+                curves.setdefault((n, stage), {})[size] = Interval.of(estimate)
+    return {place: curves[place] for place in sorted(curves)}
 
 
 def _draw(axes: Axes, curves: dict[tuple[int, str], Curve], rows: list[Row], comparison: Comparison) -> None:
