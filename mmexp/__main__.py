@@ -35,14 +35,16 @@ def compose_and_launch(config: DictConfig) -> float:
     """What Hydra calls for a single run. The members of a sweep go to plugins/hydra_plugins/mmexp_launcher.py."""
     hydra_config = HydraConfig.get()
     run_dir = Path(hydra_config.runtime.output_dir)
+    overrides = list(hydra_config.overrides.task)
     try:
         experiment = to_experiment(config)
+        refuse_sweep_keys(overrides)
     except ConfigError as error:
         discard(run_dir)
         complain(str(error))
     print_config(config)
     try:
-        return experiment.start(run_dir, list(hydra_config.overrides.task))
+        return experiment.start(run_dir, overrides)
     except ConfigError as error:
         discard(run_dir)
         complain(str(error))
@@ -80,6 +82,12 @@ def main(
         refuse(f"the run folder cannot be made: {error}. Choose a folder that can be written to with output_root=...")
     if SweepFolder.opened is not None:
         SweepFolder.opened.conclude()
+
+
+def refuse_sweep_keys(overrides: list[str]) -> None:
+    """Raise `ConfigError` for what was typed of a sweep, with a single run."""
+    if typed := [override for override in overrides if re.match(r"\+{0,2}sweep\.", override)]:
+        raise ConfigError(f"{typed[0]} would be ignored: it is for a sweep. Add -m, or leave it out.")
 
 
 def has_begun(error: Exception) -> bool:

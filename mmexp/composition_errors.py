@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -21,12 +21,26 @@ def explain(error: HydraException | OmegaConfBaseException) -> str:
         options = ", ".join(error.options)
         near = did_you_mean(option, error.options)
         return f"{group}={option}: there is no option {option!r} in {group}/.{near} Options: {options}."
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override)
     if match := re.match(r"Could not override '([^']+)'", first_line):
         return _unknown_key(match[1])
-    if match := re.match(r"(?:Error merging override|Error parsing override) '?([^']+)'?", first_line):
+    if match := re.match(r"Error merging override '?([^']+)'?", first_line):
         reason = str(error.__cause__ or error).splitlines()[0]
         return f"{match[1]} cannot be: {reason}."
     return " ".join(str(error).split())
+
+
+def _unreadable(override: str) -> str:
+    """What Hydra's grammar does not take, whose own words name its symbols."""
+    key, equals, value = override.partition("=")
+    if not equals:
+        return f"{override} says no value. Type {override}=VALUE."
+    quoted = value.strip("'\"").replace("'", "\\'")
+    return (
+        f"{override} cannot be read: brackets and quotes must close, and a value with = ( ) and the like in it must be "
+        f"quoted, within the quotes of the shell: \"{key}='{quoted}'\"."
+    )
 
 
 def _unknown_key(key: str) -> str:

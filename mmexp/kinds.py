@@ -27,6 +27,7 @@ from mmexp.losses.taught import Taught
 from mmexp.model_kind import ModelKind
 from mmexp.models import named
 from mmexp.models.facts import check_modalities, model_facts
+from mmexp.schema import ConfigError
 from mmexp.training.teacher import Teacher
 
 if TYPE_CHECKING:
@@ -199,8 +200,14 @@ class TwoStageKind(EmbedderKind):
     def check(self) -> None:
         super().check()
         assert self.experiment.two_stage is not None
-        with named("two_stage.reranker", self.experiment.two_stage.reranker):
-            self.experiment.two_stage.reranker.embedding_dimension()  # reaches for the checkpoint
+        reranker = self.experiment.two_stage.reranker
+        with named("two_stage.reranker", reranker):
+            reranker.embedding_dimension()  # reaches for the checkpoint
+            if reranker.is_embedder():
+                raise ConfigError(
+                    "two_stage.reranker is an embedder, which has not learned to score a query and a document "
+                    "together. Train a reranker from it (+experiment=second_stage_tiny is an example), or name another."
+                )
 
     def build_evaluator(
         self, evaluation: Split, facts: ModelFacts, encoder: Encoder, phase: Phase

@@ -248,6 +248,13 @@ def run_cli(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
         ("launch.num_processes=2", "launch.num_processes is no key of the chosen launch. These have it: accelerate"),
         ("experiment=vdr_2b", "mmexp: experiment=... is no key of the config by itself. Type +experiment=... instead."),
         ("plan.tflops=5", "plan.tflops=5 would be ignored: it is for task=plan"),
+        ("sweep.at_once=2", "sweep.at_once=2 would be ignored: it is for a sweep. Add -m, or leave it out."),
+        (
+            "model.checkpoint=a/seed=1",
+            "in it must be quoted, within the quotes of the shell: \"model.checkpoint='a/seed=1'\"",
+        ),
+        ("name=[a", "name=[a cannot be read: brackets and quotes must close"),
+        ("seed", "mmexp: seed says no value. Type seed=VALUE."),
     ],
 )
 def test_what_cannot_be_composed_is_one_line_and_leaves_nothing(argument, message, tmp_path):

@@ -50,6 +50,10 @@ class Model(ABC):
         """Whether the checkpoint is a reranker, read without loading weights."""
         return False
 
+    def is_embedder(self) -> bool:
+        """Whether the checkpoint was saved as an embedder, read without loading weights."""
+        return False
+
     @abstractmethod
     def embedding_dimension(self) -> int | None:
         """The size of the embeddings, read without loading weights. None where only the loaded model can tell.

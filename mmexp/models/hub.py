@@ -139,6 +139,9 @@ class HubModel(Model):
     def is_reranker(self) -> bool:
         return self.source.is_reranker()
 
+    def is_embedder(self) -> bool:
+        return self.source.is_embedding_model() and not self.source.is_reranker()
+
     def build(self) -> SentenceTransformer:
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer.model_card import SentenceTransformerModelCardData

@@ -177,6 +177,8 @@ def test_what_cannot_be_is_refused_at_composition(embedder, reranker_run, tmp_pa
 def test_models_of_the_other_kind_and_runs_without_a_model_are_refused(embedder, reranker_run, tmp_path):
     with pytest.raises(ConfigError, match="is a reranker, and here an embedder is asked for"):
         run_in(tmp_path, *overrides_of(reranker_run, reranker_run))
+    with pytest.raises(ConfigError, match=r"two_stage\.reranker is an embedder.*Train a reranker from it"):
+        run_in(tmp_path / "embedders", *overrides_of(embedder, embedder))
     with pytest.raises(ConfigError, match=r"two_stage\.reranker\.checkpoint=nobody/no-such-reranker .*cannot be"):
         run_in(tmp_path / "missing", *overrides_of(embedder, Path("nobody/no-such-reranker")))
     (tmp_path / "result.json").write_text(json.dumps({"status": "failed"}))
