@@ -99,7 +99,7 @@ def test_rankings_equal_those_of_numpy(index_class, multiplier, dim):
 
 
 def test_int8_finds_what_float32_finds_however_unequal_dimensions_are():
-    """As integer products of the codes of both would not: they find 4 of 10."""
+    """Integer products of the codes of both do not: they count a dimension for more the less it varies."""
     generator = np.random.default_rng(0)
     scales = np.exp(generator.normal(0, 0.5, 64))
     documents, queries = (torch.from_numpy(generator.normal(size=(n, 64)) * scales).float() for n in (2000, 50))
