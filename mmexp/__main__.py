@@ -17,12 +17,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mmexp.composition import TYPES, VALUES
 from mmexp.composition_errors import explain
-from mmexp.experiment import Experiment, register, to_experiment
+from mmexp.experiment import Experiment
 from mmexp.processes.outcome import RunFailed
 from mmexp.recording.run_files import remove_if_only
 from mmexp.recording.terminal import print_config
 from mmexp.schema import ConfigError
 from mmexp.sweep.folder import SweepFolder
+from mmexp.typed_config import register, to_experiment
 from mmexp.user_modules import import_user_modules
 
 # In a wheel, conf/ lies inside the package; in a checkout, beside it.

@@ -130,7 +130,7 @@ def thaw(run_dir: Path, digest: str | None = None) -> Composition:
 
 
 def _typed(run_dir: Path, schemas: Any) -> Experiment:
-    from mmexp.experiment import experiment_node, to_experiment
+    from mmexp.typed_config import experiment_node, to_experiment
 
     node = experiment_node()
     for path, name in schemas.items():

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf import MISSING
 
 from mmexp.adapters import Adapter
 from mmexp.benchmark.settings import Benchmark
@@ -20,6 +17,7 @@ from mmexp.data import Data
 from mmexp.dims import Dims
 from mmexp.embedder_archs import EmbedderArch
 from mmexp.evaluation.reranking_settings import Reranking
+from mmexp.evaluation.settings import Evaluation
 from mmexp.evaluation.two_stage_settings import TwoStage
 from mmexp.launchers import Launcher
 from mmexp.losses import Loss
@@ -28,12 +26,11 @@ from mmexp.models import Model
 from mmexp.plan.settings import Plan
 from mmexp.ranges import check_folder_name, check_ranges
 from mmexp.reranker_archs import RerankerArch
-from mmexp.schema import ConfigError, did_you_mean, register_components
+from mmexp.schema import ConfigError
 from mmexp.sweep.settings import Sweep
 from mmexp.tracking import Tracking
 from mmexp.training.parts import Part
 
-PLUGINS = str(Path(__file__).parent / "plugins")
 # Engines that split the weights over the processes.
 SPLIT_WEIGHTS = ("zero3", "fsdp2")
 # What to type for each kind of model.
@@ -53,19 +50,6 @@ class Task(Enum):
     train = "train"
     evaluate = "evaluate"
     plan = "plan"
-
-
-@dataclass
-class Evaluation:
-    """How the corpus is encoded and what is reused."""
-
-    num_tokens: int = 16384
-    """Tokens that are encoded at once: the batch size is this over the tokens of a page. Bounds the memory."""
-
-    reuse_baseline: bool = True
-    """Keep the embeddings of an untrained model under output_root/.cache, and find them again for the same weights,
-    inputs and library versions: the members of a sweep share one baseline. mmexp.quantize keeps those of a trained one
-    too."""
 
 
 @dataclass
@@ -281,44 +265,3 @@ class Experiment:
     def selects_best(self) -> bool:
         """Whether the best checkpoint is kept rather than the last."""
         return self.best_checkpoint or self.early_stopping_patience is not None
-
-
-def register(experiment_class: type[Experiment] = Experiment) -> None:
-    """Store every schema; `experiment_class` is that of the config's root. Call before Hydra composes."""
-    register_components()
-    if PLUGINS not in sys.path:
-        sys.path.append(PLUGINS)  # where Hydra looks for hydra_plugins
-    node = experiment_node(experiment_class)
-    ConfigStore.instance().store(group="schema", name="experiment", node=node, provider="mmexp")
-
-
-def experiment_node(experiment_class: type[Experiment] = Experiment) -> DictConfig:
-    """The typed root of a config, its components still missing."""
-    node = OmegaConf.structured(experiment_class)
-    # The library's training arguments are the schema of `trainer`: any key may be set without a "+".
-    OmegaConf.set_struct(node.trainer, False)
-    OmegaConf.set_struct(node.learning_rates, False)
-    return node
-
-
-def to_experiment(config: DictConfig) -> Experiment:
-    """The validated experiment. Raises `ConfigError` for values that are missing or contradict each other."""
-    refuse_unknown_keys(config)
-    try:
-        experiment = OmegaConf.to_object(config)
-    except MissingMandatoryValue as error:
-        key = error.full_key
-        raise ConfigError(f"{key} is not set and has no default. Give it on the command line: {key}=...") from error
-    assert isinstance(experiment, Experiment)
-    return experiment
-
-
-def refuse_unknown_keys(config: DictConfig, path: str = "") -> None:
-    """`+key=value` adds a key to any config; one that no schema has would be read by nobody."""
-    known = getattr(OmegaConf.get_type(config), "__dataclass_fields__", None)
-    for key in map(str, config):
-        name = f"{path}{key}"
-        if known is not None and key not in known:
-            raise ConfigError(f"{name} is no key of the config.{did_you_mean(key, known)}")
-        if not OmegaConf.is_missing(config, key) and isinstance(node := config[key], DictConfig):
-            refuse_unknown_keys(node, f"{name}.")

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mmexp.__main__ import CONF
 from mmexp.composition import Composition, thaw, write
 from mmexp.composition_errors import explain
-from mmexp.experiment import Experiment, register, to_experiment
+from mmexp.experiment import Experiment
 from mmexp.parser import Parser, ending_in_words
 from mmexp.processes.out_of_memory import with_half_the_mini_batch
 from mmexp.rank import log_into
@@ -27,6 +27,7 @@ from mmexp.recording.status import read_result
 from mmexp.schema import ConfigError
 from mmexp.slurm.jobs import refuse_while_queued
 from mmexp.sweep.folder import INDEX, SweepFolder
+from mmexp.typed_config import register, to_experiment
 from mmexp.user_modules import imported_folders
 
 

@@ -9,10 +9,10 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from mmexp.__main__ import CONF
-from mmexp.experiment import register
 from mmexp.losses import Label, Loss
 from mmexp.losses.taught import Taught
 from mmexp.model_kind import ModelKind
+from mmexp.typed_config import register
 
 register()
 

@@ -14,9 +14,10 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from mmexp.__main__ import CONF, arrange
-from mmexp.experiment import Experiment, register, to_experiment
+from mmexp.experiment import Experiment
 from mmexp.schema import ConfigError
 from mmexp.sweep.names import label, swept, values
+from mmexp.typed_config import register, to_experiment
 from tests.loss_options import LOSSES, MULTI_VECTOR_LOSSES, RERANKER_LOSSES, with_what_it_needs
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "local")

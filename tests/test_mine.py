@@ -18,11 +18,11 @@ from pyarrow import parquet
 from mmexp.__main__ import CONF
 from mmexp.data.cells import Values
 from mmexp.evaluation.encode import Side
-from mmexp.experiment import register, to_experiment
 from mmexp.mine.embeddings import Embeddings
 from mmexp.mine.mining import _content
 from mmexp.mine.settings import MiningExperiment
 from mmexp.schema import ConfigError
+from mmexp.typed_config import register, to_experiment
 from tests.conftest import page, write_config, write_examples, write_readme
 from tests.models.test_models import text_checkpoint
 from tests.test_run import QUICK, SMALL, run_in

@@ -18,11 +18,11 @@ from mmexp.compare.comparison import compare
 from mmexp.compare.runs import find_runs
 from mmexp.composition import freeze, thaw
 from mmexp.evaluation.encode import Diverged
-from mmexp.experiment import register, to_experiment
 from mmexp.models.tiny_vlm import TinyVlm, write_checkpoint
 from mmexp.recording.upload import upload
 from mmexp.run import run
 from mmexp.schema import ConfigError
+from mmexp.typed_config import register, to_experiment
 from tests.conftest import page, vdr_columns_rows, write_config, write_readme
 
 SMALL = [

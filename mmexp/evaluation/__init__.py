@@ -1,6 +1,6 @@
 """Evaluation: corpus and queries are encoded once, and everything is scored from that.
 
-model_evaluator.py    what the evaluators of all kinds share
+model_evaluator.py    what the evaluators of all kinds share              settings.py
 evaluate.py           an embedder, at every embedding size
 multi_vector.py       a vector for every token, by MaxSim
 reranking.py          positives among drawn negatives                  reranking_settings.py

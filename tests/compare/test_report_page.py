@@ -31,8 +31,8 @@ from mmexp.compare.report.queries import disagreement, shared_failures, sides_of
 from mmexp.compare.report.thumbnails import Thumbnails, evaluation_data
 from mmexp.compare.runs import Run, find_runs
 from mmexp.composition import freeze
-from mmexp.experiment import register, to_experiment
 from mmexp.schema import ConfigError
+from mmexp.typed_config import register, to_experiment
 from tests.compare.given import Given, comparison_of
 from tests.compare.run_folders import write_run
 

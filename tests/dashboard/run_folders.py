@@ -16,8 +16,8 @@ from pyarrow import parquet
 from mmexp.__main__ import CONF
 from mmexp.composition import freeze, plain_config
 from mmexp.dashboard.identity import identify
-from mmexp.experiment import register, to_experiment
 from mmexp.sweep.names import label
+from mmexp.typed_config import register, to_experiment
 
 METRIC = "ndcg@10"
 DIMS = (128, 64, 32, 16)

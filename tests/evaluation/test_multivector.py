@@ -18,13 +18,13 @@ from mmexp.data.pairs import Rows, training_examples
 from mmexp.embedder_archs.multi_vector import MultiVector, MultiVectorSimilarity
 from mmexp.evaluation.encode import Encoder
 from mmexp.evaluation.multi_vector import MultiVectorEvaluator
-from mmexp.experiment import register, to_experiment
 from mmexp.kinds import kind_of
 from mmexp.losses.multi_vector_losses import MultiVectorCachedMnrl, MultiVectorMnrl
 from mmexp.models.facts import weights_checksum
 from mmexp.models.hub import HubModel
 from mmexp.models.tiny_vlm import TinyVlm, write_checkpoint
 from mmexp.schema import ConfigError
+from mmexp.typed_config import register, to_experiment
 from tests.conftest import page
 from tests.loss_options import MULTI_VECTOR_LOSSES
 from tests.test_run import QUICK, SMALL, assert_losses_equal, experiment_of, losses_of, run_in

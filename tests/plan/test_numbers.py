@@ -7,7 +7,6 @@ from hydra import compose, initialize_config_dir
 
 from mmexp.__main__ import CONF
 from mmexp.composition import freeze, thaw
-from mmexp.experiment import register, to_experiment
 from mmexp.mine.settings import MiningExperiment
 from mmexp.plan.communication import sent_bytes
 from mmexp.plan.cost import Work, grams_per_kwh, stated_seconds
@@ -17,6 +16,7 @@ from mmexp.plan.schedule import times
 from mmexp.plan.settings import Plan
 from mmexp.plan.step import TracedStep
 from mmexp.schema import ConfigError
+from mmexp.typed_config import register, to_experiment
 from tests.test_run import experiment_of
 
 MILLION = 10**6

@@ -72,9 +72,9 @@ class MembersLauncher(Launcher):
         plan_members(asked, self._path)
 
     def _compose(self, overrides: list[str]) -> Asked:
-        from mmexp.experiment import to_experiment
         from mmexp.sweep.folder import Asked
         from mmexp.sweep.names import swept
+        from mmexp.typed_config import to_experiment
 
         config = self._loader.load_sweep_config(self._config, overrides)
         with open_dict(config):
