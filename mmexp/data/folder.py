@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 EXAMPLE_KEYS = ("query", "positive", "negatives")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"}
+
+# PDFium is not made for threads, not even with a document for each: it takes good pages for bad ones, or crashes.
+PDFIUM = threading.Lock()
 
 
 @schema("data", "folder")
@@ -119,7 +123,7 @@ def _pages_of(file: Path) -> dict[str, tuple[Path, int | None]]:
     import pypdfium2
 
     try:
-        with pypdfium2.PdfDocument(file) as document:
+        with PDFIUM, pypdfium2.PdfDocument(file) as document:
             return {f"{file.stem}-{number + 1:03d}": (file, number) for number in range(len(document))}
     except pypdfium2.PdfiumError as error:
         raise ConfigError(f"{file} is no readable PDF: {error}. Repair or remove it (data.path).") from error
@@ -141,7 +145,7 @@ def _read_image(file: Path) -> Image:
 def _render_pdf_page(file: Path, number: int, longest_side: int) -> Image:
     import pypdfium2
 
-    with pypdfium2.PdfDocument(file) as document:
+    with PDFIUM, pypdfium2.PdfDocument(file) as document:
         page = document[number]
         return page.render(scale=longest_side / max(page.get_size())).to_pil().convert("RGB")
 
