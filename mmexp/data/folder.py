@@ -65,6 +65,10 @@ class Folder(Data):
     def num_held_out(self, train: Split) -> int:
         return share_of_queries(self.eval_fraction, train)
 
+    @property
+    def held_out_key(self) -> str:
+        return "eval_fraction"
+
 
 class FolderPages(Cells):
     """The images in a folder and the pages of the PDF files in it, in the order of their names."""

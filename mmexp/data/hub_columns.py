@@ -81,6 +81,10 @@ class HubColumns(Data):
             return self.num_eval_queries
         return share_of_queries(self.eval_fraction, train)
 
+    @property
+    def held_out_key(self) -> str:
+        return "num_eval_queries" if self.eval_fraction is None else "eval_fraction"
+
     def _split(self, name: str, config: str | None, split: str) -> Split:
         dataset = open_dataset(self.path, config, split, self.revision)
         named = {"query_column": self.query_column, "positive_column": self.positive_column}
