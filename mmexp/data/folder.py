@@ -13,7 +13,7 @@ from omegaconf import MISSING
 
 from mmexp.data import Data
 from mmexp.data.attributes import attributes_of
-from mmexp.data.cells import Cells, Values, bad_page
+from mmexp.data.cells import Cells, Values, naming_page
 from mmexp.data.splits import Row, Split, check_share, share_of_queries
 from mmexp.schema import ConfigError, did_you_mean, schema
 
@@ -93,15 +93,8 @@ class FolderPages(Cells):
 
     def __getitem__(self, index: int) -> Image:
         file, number = self._pages[self.ids[index]]
-        try:
+        with naming_page(self.ids[index]):
             return _read_image(file) if number is None else _render_pdf_page(file, number, self.pdf_longest_side)
-        except (
-            OSError,
-            ValueError,
-            SyntaxError,
-            RuntimeError,
-        ) as error:  # what Pillow and PDFium raise on damaged files
-            raise bad_page(self.ids[index], error) from error
 
     def encoded(self, index: int) -> bytes:
         file, number = self._pages[self.ids[index]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,11 +18,13 @@ from mmexp.schema import ConfigError, schema
 if TYPE_CHECKING:
     from datasets import Dataset
 
+log = logging.getLogger(__name__)
+
 
 @schema("data", "hub_columns")
 @dataclass
 class HubColumns(Data):
-    """One row per query, with its pages beside it."""
+    """One row per query, with its pages beside it. Rows without a query, and negatives that are null, are left out."""
 
     path: str = MISSING
     """A Hub data set, or a local folder: parquet, imagefolder, arrow, or a copy of a Hub repository."""
@@ -97,10 +100,17 @@ class HubColumns(Data):
         documents = ColumnCells(dataset, places, [f"{name}/{row}/{column}" for column, row in places], self.media)
         query_places = [(self.query_column, row) for row in range(num_rows)]
         queries = ColumnCells(dataset, query_places, text_ids(name, range(num_rows)), self.media)
-        rows = [Row(row, row, [num_rows * n + row for n in range(1, len(pages))]) for row in range(num_rows)]
+        rows = [
+            Row(row, row, [n for n in range(num_rows + row, len(places), num_rows) if not documents.is_empty(n)])
+            for row in range(num_rows)
+            if not queries.is_empty(row)
+        ]
+        if len(rows) < num_rows:
+            log.warning("%d of %d rows (%s) have no query and are left out", num_rows - len(rows), num_rows, name)
         if self.label_column is not None:
-            for row, label in zip(rows, dataset.select_columns([self.label_column])[:][self.label_column], strict=True):
-                row.label = self._number(label, f"row {row.query} of {self.path} ({name})")
+            labels = dataset.select_columns([self.label_column])[:][self.label_column]
+            for row in rows:
+                row.label = self._number(labels[row.query], f"row {row.query} of {self.path} ({name})")
                 row.relevant = row.label >= self.relevant_label
         return Split(queries, documents, rows, column_attributes(dataset, range(num_rows), named.values()))
 

@@ -243,18 +243,27 @@ def with_num_negatives(split: Split, num_negatives: int) -> Split:
 
 def without_bad_pages(split: Split, num_negatives: int | None, skip: bool) -> tuple[Split, set[str]]:
     """Decode every page that the rows need once; drop what needs a bad one, or raise `BadPage` where not `skip`."""
-    needed = list(dict.fromkeys(d for row in split.rows for d in (row.positive, *row.negatives[:num_negatives])))
-    bad = bad_pages(split.documents, needed)
-    if bad and not skip:
-        raise next(iter(bad.values()))
-    rows = [
-        replace(row, negatives=[negative for negative in row.negatives if negative not in bad])
-        for row in split.rows
-        if row.positive not in bad
-    ]
-    for error in bad.values():
-        log.warning("left out: %s", error)
-    return replace(split, rows=rows), {error.page for error in bad.values()}
+    checked: set[int] = set()
+    skipped: set[str] = set()
+    while needed := [page for page in _needed_pages(split, num_negatives) if page not in checked]:
+        bad = bad_pages(split.documents, needed)
+        if bad and not skip:
+            raise next(iter(bad.values()))
+        for error in bad.values():
+            log.warning("left out: %s", error)
+        rows = [
+            replace(row, negatives=[negative for negative in row.negatives if negative not in bad])
+            for row in split.rows
+            if row.positive not in bad
+        ]
+        split = replace(split, rows=rows)  # in the place of a bad negative there may be one that is not checked yet
+        checked.update(needed)
+        skipped.update(error.page for error in bad.values())
+    return split, skipped
+
+
+def _needed_pages(split: Split, num_negatives: int | None) -> Iterable[int]:
+    return dict.fromkeys(page for row in split.rows for page in (row.positive, *row.negatives[:num_negatives]))
 
 
 def bad_pages(documents: Cells, indices: Iterable[int]) -> dict[int, BadPage]:
