@@ -156,7 +156,7 @@ def read_examples(file: Path, pages: FolderPages) -> Split:
     position = {page: index for index, page in enumerate(pages.ids)}
     examples: list[dict[str, Any]] = []
     rows: list[Row] = []
-    with file.open(encoding="utf-8") as lines:
+    with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -173,19 +173,26 @@ def read_examples(file: Path, pages: FolderPages) -> Split:
     return Split(queries, pages, rows, attributes_of(examples, besides=EXAMPLE_KEYS))
 
 
-def _parse(line: str, where: str) -> dict[str, Any]:
+def _parse(line: bytes, where: str) -> dict[str, Any]:
     try:
-        example = json.loads(line)
+        example = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{where} is not UTF-8: {error}. Save the file as UTF-8.") from None
     except json.JSONDecodeError as error:
         raise ConfigError(
             f"{where} is not JSON: {error}. Each line is one object with query, positive, negatives."
         ) from None
+    remedy = 'Each line is {"query": text, "positive": page, "negatives": [page, ...]}.'
     for key in ("query", "positive"):
         if not isinstance(example, dict) or not example.get(key):
-            raise ConfigError(
-                f'{where} has no {key}. Each line is {{"query": text, "positive": page, "negatives": [page, ...]}}.'
-            )
-    return {"negatives": [], **example}
+            raise ConfigError(f"{where} has no {key}. {remedy}")
+        if not isinstance(example[key], str):
+            raise ConfigError(f"{where} has {json.dumps(example[key])} as {key}, which is no text. {remedy}")
+    if (negatives := example.get("negatives")) is None:
+        negatives = []
+    if not isinstance(negatives, list) or not all(isinstance(page, str) for page in negatives):
+        raise ConfigError(f"{where} has {json.dumps(negatives)} as negatives, which is no list of pages. {remedy}")
+    return {**example, "negatives": negatives}
 
 
 def _find(page: str, position: dict[str, int], where: str) -> int:

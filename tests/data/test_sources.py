@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import pytest
@@ -237,6 +238,27 @@ def test_a_folder_without_evaluation_lines_is_split_by_document(page_folder):
         (lambda f: (f / "train.jsonl").write_text('{"query": "a"}\n'), r"line 1 has no positive"),
         (lambda f: (f / "train.jsonl").write_text('{"query": "", "positive": "p00"}\n'), r"line 1 has no query"),
         (lambda f: (f / "train.jsonl").write_text("[1]\n"), r"line 1 has no query"),
+        (
+            lambda f: (f / "train.jsonl").write_text('\n{"query": 5, "positive": "p00"}\n'),
+            r"line 2 has 5 as query, which is no text",
+        ),
+        (
+            lambda f: (f / "train.jsonl").write_text('{"query": "a", "positive": ["p00"]}\n'),
+            r'line 1 has \["p00"\] as positive, which is no text',
+        ),
+        *(
+            (
+                lambda f, negatives=negatives: (f / "train.jsonl").write_text(
+                    json.dumps({"query": "a", "positive": "p00", "negatives": negatives})
+                ),
+                rf"line 1 has {re.escape(json.dumps(negatives))} as negatives, which is no list of pages",
+            )
+            for negatives in ("p01", "", [["p01"]], {"p01": 1}, 0)
+        ),
+        (
+            lambda f: (f / "train.jsonl").write_bytes('{"query": "Café", "positive": "p00"}'.encode("latin-1")),
+            r"train\.jsonl, line 1 is not UTF-8: .* Save the file as UTF-8",
+        ),
         (lambda f: (f / "train.jsonl").write_text(""), r"holds no examples"),
         (lambda f: (f / "train.jsonl").unlink(), r"train\.jsonl does not exist"),
         (
@@ -252,6 +274,13 @@ def test_a_broken_folder_is_refused_with_the_place_that_is_broken(page_folder, b
     break_it(page_folder)
     with pytest.raises(ConfigError, match=message):
         Folder(path=str(page_folder)).build()
+
+
+def test_negatives_that_are_null_are_none(page_folder):
+    example = {"query": "Café", "positive": "p00", "negatives": None}
+    (page_folder / "train.jsonl").write_bytes(json.dumps(example, ensure_ascii=False).encode() + b"\r\n\r\n")
+    data = Folder(path=str(page_folder), num_negatives=0).build()
+    assert (data.train.queries[0], data.train.rows[0].negatives) == ("Café", [])
 
 
 def test_a_missing_folder_is_refused(tmp_path):
