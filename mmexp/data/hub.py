@@ -25,18 +25,39 @@ def open_dataset(path: str, config: str | None, split: str, revision: str | None
     folder = Path(path).expanduser()
     try:
         if (folder / "state.json").exists():
-            return datasets.Dataset.load_from_disk(str(folder))
+            saved = datasets.Dataset.load_from_disk(str(folder))
+            _refuse_another(path, (config, split), saved, str(saved.split or "train"))
+            return saved
         if (folder / "dataset_dict.json").exists():
-            return datasets.DatasetDict.load_from_disk(str(folder))[split]
+            saved = datasets.DatasetDict.load_from_disk(str(folder))[split]
+            _refuse_another(path, (config, split), saved, split)
+            return saved
         if folder.is_dir():
             return datasets.load_dataset(str(folder), config, split=split, cache_dir=_cache_of(folder))
         return datasets.load_dataset(path, config, split=split, revision=revision)
+    except ConfigError:
+        raise
     except (OSError, ValueError, KeyError) as error:  # datasets' own errors derive from these
         reason = str(error).splitlines()[0]
         raise ConfigError(
             f"data.path={path} (config {config}, split {split}) cannot be opened: {reason}. Give a Hub data set that "
             "can be reached, or a local folder."
         ) from error
+
+
+def _refuse_another(path: str, asked: tuple[str | None, str], saved: Dataset, its_split: str) -> None:
+    """Raise `ConfigError` where another config or split is asked for than `save_to_disk` has kept in a folder.
+
+    Its rows would be given for those: a run would be measured on what it is trained on.
+    """
+    its_config = saved.info.config_name
+    config, split = asked
+    if config not in (None, its_config) or split not in (its_split, its_split.partition("[")[0]):
+        raise ConfigError(
+            f"data.path={path} was written by save_to_disk and holds config {its_config}, split {its_split}, not "
+            f"config {config}, split {split}. Ask for those (a config may be null; without data.eval_split, queries are held "
+            "out), or save a DatasetDict, which keeps all splits."
+        )
 
 
 def _cache_of(folder: Path) -> str:

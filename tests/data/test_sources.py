@@ -11,6 +11,7 @@ from mmexp.data.folder import Folder
 from mmexp.data.hub_columns import HubColumns
 from mmexp.data.hub_ids import HubIds
 from mmexp.data.pairs import training_examples
+from mmexp.data.splits import RetrievalData
 from mmexp.schema import ConfigError
 from tests.conftest import page, png, vdr_columns_rows, write_config, write_examples, write_readme
 
@@ -142,6 +143,36 @@ def test_arrow_on_disk_and_imagefolder_are_read_as_columns(tmp_path, vdr_columns
     from_images = HubColumns(path=str(images), num_negatives=0, num_eval_queries=2).build()
     row = training_examples(from_images.train).dataset()[0]
     assert row["positive"].tobytes() == page(int(row["query"].rsplit(" ", 1)[1])).tobytes()
+
+
+def test_what_save_to_disk_wrote_is_read_as_nothing_else(tmp_path, vdr_columns):
+    from datasets import DatasetDict, load_dataset
+
+    saved = {name: load_dataset(str(vdr_columns), name, split="train") for name in ("train", "eval")}
+    saved["train"].save_to_disk(tmp_path / "one")
+    load_dataset(str(vdr_columns), "train", split="train[:9]").save_to_disk(tmp_path / "part")
+    DatasetDict({"train": saved["train"], "test": saved["eval"]}).save_to_disk(tmp_path / "both")
+
+    def build(name: str, **kwargs) -> RetrievalData:
+        return HubColumns(path=str(tmp_path / name), num_eval_queries=4, **kwargs).build()
+
+    for others in [
+        {"eval_split": "test"},
+        {"train_split": "train[:4]"},
+        {"eval_split": "train", "eval_config": "eval"},
+    ]:
+        with pytest.raises(
+            ConfigError, match=r"data\.path=.*one was written by save_to_disk and holds config train, spl"
+        ):
+            build("one", **others)
+    with pytest.raises(ConfigError, match=r"both was written by save_to_disk and holds config train, split train, not"):
+        build("both", train_config="eval")
+    with pytest.raises(ConfigError, match=r"split dev\) cannot be opened"):
+        build("both", eval_split="dev")
+    assert len(build("one", train_config="train").train.rows) == 20
+    assert len(build("part").train.rows) == 5
+    both = build("both", eval_split="test")
+    assert (len(both.train.rows), len(both.evaluation.rows)) == (24, 6)
 
 
 def test_pages_in_files_of_their_own_are_compared_by_content_and_decoded_reduced(tmp_path):
