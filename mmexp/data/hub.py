@@ -55,8 +55,8 @@ def _refuse_another(path: str, asked: tuple[str | None, str], saved: Dataset, it
     if config not in (None, its_config) or split not in (its_split, its_split.partition("[")[0]):
         raise ConfigError(
             f"data.path={path} was written by save_to_disk and holds config {its_config}, split {its_split}, not "
-            f"config {config}, split {split}. Ask for those (a config may be null; without data.eval_split, queries are held "
-            "out), or save a DatasetDict, which keeps all splits."
+            f"config {config}, split {split}. Ask for those (a config may be null; without data.eval_split, queries "
+            "are held out), or save a DatasetDict, which keeps all splits."
         )
 
 
