@@ -15,6 +15,7 @@ from mmexp.data import Data
 from mmexp.data.attributes import attributes_of
 from mmexp.data.cells import Cells, Values, naming_page
 from mmexp.data.splits import Row, Split, check_share, share_of_queries
+from mmexp.ranges import check_least
 from mmexp.schema import ConfigError, did_you_mean, schema
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Folder(Data):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_share(self.eval_fraction)
+        check_least("data.pdf_longest_side", self.pdf_longest_side, 1)
 
     @property
     def checks_pages(self) -> bool:

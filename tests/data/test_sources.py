@@ -314,7 +314,9 @@ def test_negatives_that_are_null_are_none(page_folder):
     assert (data.train.queries[0], data.train.rows[0].negatives) == ("Café", [])
 
 
-def test_a_missing_folder_is_refused(tmp_path):
+def test_a_missing_folder_and_pages_without_pixels_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"data\.pdf_longest_side=0 is below 1"):
+        Folder(path=str(tmp_path), pdf_longest_side=0)
     with pytest.raises(ConfigError, match=r"data\.path=.*is no folder"):
         Folder(path=str(tmp_path / "nowhere")).build()
 
