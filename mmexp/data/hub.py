@@ -101,10 +101,10 @@ class ColumnCells(Cells):
                 undecoded = dataclasses.replace(dataset.features[column], decode=False)
                 self._views[column] = self._views[column].cast_column(column, undecoded)
         self._open()
+        self._empty = {column: _empty_rows(arrays) for column, arrays in self._arrow.items()}
 
     def _open(self) -> None:
         self._arrow = {column: _stored_columns(view, column) for column, view in self._views.items()}
-        self._empty = {column: _empty_rows(arrays) for column, arrays in self._arrow.items()}
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the bytes of the columns: a data set pickles as the path of its file, Arrow arrays as a whole."""

@@ -370,6 +370,6 @@ def test_cells_may_be_paths_and_dicts_of_text_and_image(tmp_path):
         write_config(folder, "train", {"query": ["a", "b", "c"], "image": pages}, {"query": text, "image": feature})
         write_readme(folder, ["train"])
         source = HubColumns(path=str(folder), train_config="train", num_eval_queries=1, num_negatives=0)
-        split = source.build().evaluation
+        split = source.build(for_training=False).evaluation
         check_modalities(model, split)
         assert "pixel_values" in model.preprocess([split.documents[split.rows[0].positive]]), name
