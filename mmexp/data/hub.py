@@ -101,7 +101,7 @@ class ColumnCells(Cells):
                 undecoded = dataclasses.replace(dataset.features[column], decode=False)
                 self._views[column] = self._views[column].cast_column(column, undecoded)
         self._open()
-        self._empty = {column: _empty_rows(arrays) for column, arrays in self._arrow.items()}
+        self._empty = {column: empty_rows(view, column) for column, view in self._views.items()}
 
     def _open(self) -> None:
         self._arrow = {column: _stored_columns(view, column) for column, view in self._views.items()}
@@ -124,7 +124,7 @@ class ColumnCells(Cells):
             return cell if decode is None else decode(encoded_bytes(cell))
 
     def is_empty(self, index: int) -> bool:
-        """Whether there is nothing in the cell's place: null, or media with neither bytes nor a path."""
+        """Whether there is nothing in the cell's place."""
         column, row = self._places[index]
         return row in self._empty[column]
 
@@ -165,11 +165,11 @@ def _stored_columns(dataset: Dataset, column: str) -> list[pa.ChunkedArray]:
     return [array]
 
 
-def _empty_rows(arrays: list[pa.ChunkedArray]) -> set[int]:
-    """The rows in which all of the arrays are null."""
+def empty_rows(dataset: Dataset, column: str) -> set[int]:
+    """The rows that have nothing in a column: null, or media with neither bytes nor a path."""
     from pyarrow import compute
 
-    is_empty = functools.reduce(compute.and_, map(compute.is_null, arrays))
+    is_empty = functools.reduce(compute.and_, map(compute.is_null, _stored_columns(dataset, column)))
     return set(compute.indices_nonzero(is_empty).to_pylist())
 
 

@@ -11,7 +11,7 @@ from omegaconf import MISSING
 
 from mmexp.data import Data
 from mmexp.data.attributes import column_attributes
-from mmexp.data.hub import ColumnCells, open_dataset, require_columns, text_ids
+from mmexp.data.hub import ColumnCells, empty_rows, open_dataset, require_columns, text_ids
 from mmexp.data.splits import Row, Split, check_share, share_of_queries
 from mmexp.schema import ConfigError, schema
 
@@ -94,17 +94,12 @@ class HubColumns(Data):
         if self.label_column is not None:
             named["label_column"] = self.label_column
         require_columns(dataset, named, self.path)
-        pages = [self.positive_column, *self._negative_columns(dataset)]
         num_rows = len(dataset)
-        places = [(column, row) for column in pages for row in range(num_rows)]
+        places, negatives = self._places_of_pages(dataset)
         documents = ColumnCells(dataset, places, [f"{name}/{row}/{column}" for column, row in places], self.media)
         query_places = [(self.query_column, row) for row in range(num_rows)]
         queries = ColumnCells(dataset, query_places, text_ids(name, range(num_rows)), self.media)
-        rows = [
-            Row(row, row, [n for n in range(num_rows + row, len(places), num_rows) if not documents.is_empty(n)])
-            for row in range(num_rows)
-            if not queries.is_empty(row)
-        ]
+        rows = [Row(row, row, negatives[row]) for row in range(num_rows) if not queries.is_empty(row)]
         if len(rows) < num_rows:
             log.warning("%d of %d rows (%s) have no query and are left out", num_rows - len(rows), num_rows, name)
         if self.label_column is not None:
@@ -113,6 +108,21 @@ class HubColumns(Data):
                 row.label = self._number(labels[row.query], f"row {row.query} of {self.path} ({name})")
                 row.relevant = row.label >= self.relevant_label
         return Split(queries, documents, rows, column_attributes(dataset, range(num_rows), named.values()))
+
+    def _places_of_pages(self, dataset: Dataset) -> tuple[list[tuple[str, int]], list[list[int]]]:
+        """(column, row) of every row's positive, then of all negatives; and which of those are the negatives of a row.
+
+        A negative that is null has no place.
+        """
+        places = [(self.positive_column, row) for row in range(len(dataset))]
+        negatives: list[list[int]] = [[] for _ in range(len(dataset))]
+        for column in self._negative_columns(dataset):
+            empty = empty_rows(dataset, column)
+            for row in range(len(dataset)):
+                if row not in empty:
+                    negatives[row].append(len(places))
+                    places.append((column, row))
+        return places, negatives
 
     def _number(self, label: object, where: str) -> float:
         if not isinstance(label, int | float) or math.isnan(label):
