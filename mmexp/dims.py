@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from mmexp.ranges import check_least
 from mmexp.schema import ConfigError, schema
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Dims:
     """The size that the saved model gives by default. null: the full size."""
 
     def __post_init__(self) -> None:
+        check_least("dims.halvings", self.halvings, 0)
+        check_least("dims.truncate_dim", self.truncate_dim, 1)
         dims = self.matryoshka_dims
         if dims != sorted(set(dims), reverse=True) or any(dim < 1 for dim in dims):
             descending = sorted({dim for dim in dims if dim > 0}, reverse=True)
@@ -60,8 +63,6 @@ class Dims:
 
         Raises `ConfigError` where a size exceeds the model's embedding.
         """
-        if self.halvings:
-            return [embedding_dimension >> n for n in range(self.halvings + 1) if embedding_dimension >> n]
         for key, dim in (
             ("matryoshka_dims", max(self.matryoshka_dims, default=0)),
             ("truncate_dim", self.truncate_dim),
@@ -71,11 +72,14 @@ class Dims:
                     f"dims.{key}={dim} is larger than the model's embedding, which has {embedding_dimension}. "
                     f"Use {embedding_dimension} or less, or another dims option (dims=halves fits any model)."
                 )
+        if self.halvings:
+            return [embedding_dimension >> n for n in range(self.halvings + 1) if embedding_dimension >> n]
         return self.matryoshka_dims
 
     def evaluated(self, embedding_dimension: int) -> list[int]:
-        """The sizes to evaluate, from large to small; the full size is always among them."""
-        return sorted({embedding_dimension, *self.sizes(embedding_dimension)}, reverse=True)
+        """The sizes to evaluate, from large to small: those that are trained, the full one, and the saved model's."""
+        sizes = {embedding_dimension, self.truncate_dim or embedding_dimension, *self.sizes(embedding_dimension)}
+        return sorted(sizes, reverse=True)
 
     def wrap(self, model: SentenceTransformer, loss: nn.Module) -> nn.Module:
         """`loss` at every size, summed; `loss` itself where no sizes are given."""

@@ -18,10 +18,13 @@ LEAST = {
     "evaluation.num_tokens": 1,
     "trainer.per_device_train_batch_size": 1,
     "trainer.gradient_accumulation_steps": 1,
+    "trainer.dataloader_num_workers": 0,
     "trainer.learning_rate": 0,
     "trainer.warmup_steps": 0,
     "trainer.max_grad_norm": 0,
 }
+# Numbers of `trainer` that are counts; it has no types before it is built.
+COUNTS = ("per_device_train_batch_size", "gradient_accumulation_steps", "dataloader_num_workers", "max_steps")
 OF_TRAINER = ("num_train_epochs", "eval_steps", "save_steps", "logging_steps")
 ABOVE_0 = ("loss.scale", *(f"trainer.{key}" for key in OF_TRAINER))
 
@@ -30,6 +33,10 @@ def check_ranges(experiment: Experiment) -> None:
     """Raise `ConfigError` for a number that is none, or out of its range."""
     for key, least in LEAST.items():
         check_least(key, value_of(experiment, key), least)
+    for key in (f"trainer.{name}" for name in COUNTS):
+        value = number_of(key, value_of(experiment, key))
+        if value is not None and value != int(value):
+            raise ConfigError(f"{key}={value} is no whole number. Use {key}={max(1, round(value))}.")
     for part, rate in experiment.learning_rates.items():
         check_least(f"learning_rates.{part.value}", rate, 0)
     for key in ABOVE_0:

@@ -16,8 +16,11 @@ from hydra import compose, initialize_config_dir
 from pyarrow import parquet
 
 from mmexp.__main__ import CONF
+from mmexp.data.cells import Values
+from mmexp.evaluation.encode import Side
 from mmexp.experiment import register, to_experiment
 from mmexp.mine.embeddings import Embeddings
+from mmexp.mine.mining import _content
 from mmexp.mine.settings import MiningExperiment
 from mmexp.schema import ConfigError
 from tests.conftest import page, write_config, write_examples, write_readme
@@ -356,6 +359,22 @@ def cli(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     environment = {**os.environ, "PYTHONPATH": str(CONF.parent)}
     command = [sys.executable, "-m", "mmexp.mine", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_what_would_be_ignored_or_lost_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"launch=slurm would be ignored: mining runs in the process that is started"):
+        mining_of(tmp_path).start(tmp_path, ["launch=slurm"])
+    swept = cli(tmp_path, "-m", "mine.relative_margin=0.05,0.1")
+    assert swept.returncode == 2
+    assert "mine.relative_margin=0.05,0.1 cannot be swept" in swept.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_query_that_asks_something_else_is_another_even_under_its_id():
+    def content(words: str) -> str:
+        return _content(Side("query", Values(["train-0"], [words]), [0], 1))
+
+    assert content("what is a cat") == content("what is a cat") != content("what is a bat")
 
 
 def test_the_command_leaves_a_folder_and_the_command_that_trains_with_it(tmp_path):

@@ -21,7 +21,7 @@ class Cost:
     """Hours times GPUs."""
 
     pages_per_second: float | None
-    """In training."""
+    """In training; of an evaluation, in encoding."""
 
     peak_memory_bytes: float | None
     """Of the GPU where there is one, else of the process."""

@@ -6,12 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mmexp.compare.runs import Run
+from mmexp.statistics.seeds import ENOUGH_TO_TELL
 
 if TYPE_CHECKING:
     from mmexp.compare.comparison import Comparison, Row
-
-# Settings with several seeds, of which intervals of two seeds each hold the truth in 93% to 97% of cases.
-ENOUGH_TO_TELL = 3
 
 
 def notes_on(comparison: Comparison, measured: Sequence[Run], chosen_by_result: bool) -> list[str]:
@@ -46,9 +44,11 @@ def _on_seeds(comparison: Comparison) -> Iterator[str]:
         "standard deviation over seeds."
     )
     single = counts.count(1)
+    has_enough = len(counts) - single >= ENOUGH_TO_TELL
     if single:
-        yield f"{single} of {len(counts)} settings have one seed: their own spread over seeds is not counted."
-    if len(counts) - single >= ENOUGH_TO_TELL:
+        counted = "counted as the others tell it" if has_enough else "not counted"
+        yield f"{single} of {len(counts)} settings have one seed: their own spread over seeds is {counted}."
+    if has_enough:
         yield (
             f"How much seeds matter, the {len(counts) - single} settings with several tell together, as far as they "
             "agree: should one be several times as noisy as the others, its own interval may be too narrow."

@@ -120,8 +120,10 @@ def embedding_parts(model: SentenceTransformer, encoder: Encoder, *sides: Side) 
 
 
 def _content(side: Side) -> str:
-    """The ids and sizes of what is encoded, in order. Reads no page."""
-    return f"{side.name}: {[(side.cells.ids[index], side.cells.size(index)) for index in side.indices]}\n"
+    """The ids of what is encoded, in order, with what queries ask and the sizes of pages. Reads no page."""
+    cells = side.cells
+    identity = cells.digest if side.name == "query" else cells.size
+    return f"{side.name}: {[(cells.ids[index], identity(index)) for index in side.indices]}\n"
 
 
 def encode_share(sides: list[Embeddings], settings: Mine, model: SentenceTransformer, encoder: Encoder) -> int:

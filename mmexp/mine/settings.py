@@ -27,7 +27,7 @@ class Mine:
     """A negative scores at most the positive's score less this. null: no such bound."""
 
     range_min: int = 0
-    """Skip this many of the highest scores among those that the margins leave."""
+    """Skip this many of the highest scores among those that the margins and duplicate_score leave."""
 
     range_max: int | None = None
     """Look at this many of the highest scores among those that the margins leave. More than range_min + num_negatives
@@ -122,8 +122,18 @@ class MiningExperiment(Experiment):
                 "an answer. Use data.label_column=null, with a loss of pairs (loss=cached_mnrl)."
             )
 
+    def refuse_ignored(self, overrides: list[str]) -> None:
+        """Raise `ConfigError` for what was typed and would be read by nobody."""
+        super().refuse_ignored(overrides)
+        if of_launch := [override for override in overrides if re.match(r"\+{0,2}launch[=./]", override)]:
+            raise ConfigError(
+                f"{of_launch[0]} would be ignored: mining runs in the process that is started. Share it with more, in "
+                "jobs of your own or side by side: mine.num_processes=4 mine.process=0 to 3."
+            )
+
     def start(self, run_dir: Path, overrides: list[str]) -> float:
         """Mine into `run_dir`; return how many negatives were mined."""
         from mmexp.mine.mining import mine
 
+        self.refuse_ignored(overrides)
         return mine(self, run_dir, overrides)

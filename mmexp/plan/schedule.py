@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerState
 
+from mmexp.training.arguments import rows_per_epoch
+
 if TYPE_CHECKING:
     from mmexp.experiment import Experiment
     from mmexp.plan.preparation import Prepared
@@ -39,7 +41,7 @@ def schedule_of(prepared: Prepared, processes: int) -> Schedule:
     batches = len(prepared.trainer.get_train_dataloader()) // processes
     steps_per_epoch = max(1, -(-batches // args.gradient_accumulation_steps))
     steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * steps_per_epoch)
-    num_rows = sum(map(len, prepared.examples.values()))
+    num_rows = rows_per_epoch([*map(len, prepared.examples.values())], args, processes)
     rows_per_step = args.per_device_train_batch_size * processes * args.gradient_accumulation_steps
     rows = min(steps * rows_per_step, math.ceil(steps / steps_per_epoch) * num_rows)
     state = TrainerState()

@@ -15,7 +15,6 @@ STYLES: dict[tuple[str, bool], tuple[str, str, str, Any]] = {
     ("float32", False): ("float32", "#000000", "o", "-"),
     ("bfloat16", False): ("bfloat16", "#56B4E9", "s", "--"),
     ("int8", False): ("int8", "#E69F00", "^", ":"),
-    ("int8", True): ("int8, rescored", "#D55E00", "v", "-."),
     ("binary", False): ("binary", "#009E73", "D", (0, (5, 1, 1, 1, 1, 1))),
     ("binary", True): ("binary, rescored", "#0072B2", "P", (0, (8, 2))),
 }

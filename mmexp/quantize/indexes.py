@@ -1,7 +1,7 @@
 """A corpus as each precision keeps it, and the scores of all its documents, exactly.
 
-Codes are those of the library's `quantize_embeddings`, and compared as its `semantic_search_usearch` and
-`semantic_search_faiss` compare them, without their packages.
+Codes are those of the library's `quantize_embeddings`. Binary ones are compared as its `semantic_search_faiss` compares
+them, without that package.
 """
 
 from __future__ import annotations
@@ -37,10 +37,6 @@ class Index(ABC):
     def scores(self, queries: torch.Tensor) -> torch.Tensor:
         """The scores of all documents, higher is better: (queries, documents). `queries`: float32 (queries, dim)."""
 
-    @abstractmethod
-    def decoded(self, documents: np.ndarray) -> torch.Tensor:
-        """What the codes of some documents say of their embeddings: float32 (*documents.shape, dim)."""
-
 
 class Float32Index(Index):
     """Embeddings as they are."""
@@ -56,9 +52,6 @@ class Float32Index(Index):
     def scores(self, queries: torch.Tensor) -> torch.Tensor:
         return queries @ self.codes.T
 
-    def decoded(self, documents: np.ndarray) -> torch.Tensor:
-        return self.codes[torch.from_numpy(documents)].float()
-
 
 class Bfloat16Index(Float32Index):
     """Documents rounded to bfloat16. Queries stay float32, and so does what is computed: products that were rounded
@@ -68,38 +61,30 @@ class Bfloat16Index(Float32Index):
     dtype = torch.bfloat16
 
     def scores(self, queries: torch.Tensor) -> torch.Tensor:
-        found = torch.empty(len(queries), len(self))
-        block = torch.empty(min(BLOCK, len(self)), self.dim)
-        for start in range(0, len(self), BLOCK):
-            codes = self.codes[start : start + BLOCK]
-            found[:, start : start + BLOCK] = queries @ block[: len(codes)].copy_(codes).T
-        return found
+        return products(queries, self.codes)
 
 
 class Int8Index(Index):
-    """256 steps between the lowest and the highest value that the corpus has in each dimension; queries likewise, with
-    the corpus' ranges. Compared by the inner product of the codes, as integers."""
+    """256 steps between the lowest and the highest value that the corpus has in each dimension. Compared by the inner
+    product of the float32 query and what the codes say, as vector databases do.
+
+    The library's `semantic_search_usearch` compares the codes of both as integers, which counts a dimension for more
+    the less it varies: on the embedded model, that alone loses a tenth of NDCG@10.
+    """
 
     precision = "int8"
 
     def __init__(self, documents: torch.Tensor) -> None:
         super().__init__(documents)
-        self.ranges = torch.stack([documents.amin(0), documents.amax(0)]).numpy()
-        self.codes = self._quantized(documents)
+        lowest, highest = documents.amin(0), documents.amax(0)
+        ranges = torch.stack([lowest, highest]).numpy()
+        self.codes = torch.from_numpy(quantize_embeddings(documents.numpy(), "int8", ranges=ranges))
+        self.steps = (highest - lowest) / 255
+        self.origin = lowest + 128 * self.steps
         self.bytes_per_document = self.dim
 
-    def _quantized(self, embeddings: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(quantize_embeddings(embeddings.numpy(), "int8", ranges=self.ranges))
-
     def scores(self, queries: torch.Tensor) -> torch.Tensor:
-        # The one product of int8 that torch has, on a CPU in the processor's own instructions.
-        return torch._int_mm(self._quantized(queries), self.codes.T)
-
-    def decoded(self, documents: np.ndarray) -> torch.Tensor:
-        lowest, highest = torch.from_numpy(self.ranges)
-        steps = (highest - lowest) / 255
-        steps[steps == 0] = 1
-        return (self.codes[torch.from_numpy(documents)].float() + 128) * steps + lowest
+        return products(queries * self.steps, self.codes) + (queries @ self.origin)[:, None]
 
 
 class BinaryIndex(Index):
@@ -121,8 +106,19 @@ class BinaryIndex(Index):
         return torch.from_numpy(found)
 
     def decoded(self, documents: np.ndarray) -> torch.Tensor:
-        """1 for what is above 0, else 0; a query's products with these rank as those with 1 and -1 do."""
+        """What the codes of some documents say of their embeddings, for the query in full to be compared with: float32
+        (*documents.shape, dim). 1 for what is above 0, else 0; products with these rank as those with 1 and -1 do."""
         return torch.from_numpy(np.unpackbits(self.codes[documents], axis=-1)[..., : self.dim]).float()
+
+
+def products(queries: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+    """Inner products in float32, of codes that are kept in less: (queries, documents)."""
+    found = torch.empty(len(queries), len(codes))
+    block = torch.empty(min(BLOCK, len(codes)), codes.shape[1])
+    for start in range(0, len(codes), BLOCK):
+        some = codes[start : start + BLOCK]
+        found[:, start : start + BLOCK] = queries @ block[: len(some)].copy_(some).T
+    return found
 
 
 def bits(embeddings: torch.Tensor) -> np.ndarray:

@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from mmexp.evaluation.metrics import QUERY_BLOCK, Ranking, rank_by
 from mmexp.evaluation.two_stage import reordered
-from mmexp.quantize.indexes import Index
+from mmexp.quantize.indexes import BinaryIndex, Index
 
 TOP_K = 10  # all that the primary metric looks at
 # Search times: the median of so many searches of one query each, fewer where they take long.
@@ -52,8 +52,10 @@ class Search:
 
     def _rescored(self, queries: torch.Tensor, candidates: np.ndarray) -> np.ndarray:
         """float32 (queries, candidates)."""
+        assert isinstance(self.index, BinaryIndex), "the others are compared with the query in full already"
+        index = self.index
         blocks = [slice(start, start + QUERY_BLOCK) for start in range(0, len(queries), QUERY_BLOCK)]
-        products = [(self.index.decoded(candidates[block]) @ queries[block, :, None])[..., 0] for block in blocks]
+        products = [(index.decoded(candidates[block]) @ queries[block, :, None])[..., 0] for block in blocks]
         return torch.cat(products).numpy()
 
     def seconds_per_query(self, queries: torch.Tensor) -> float:

@@ -9,15 +9,15 @@ import numpy as np
 
 from mmexp.evaluation.metrics import PRIMARY_METRIC, Ranking, per_query_metrics
 from mmexp.quantize.encoding import Encoded
-from mmexp.quantize.indexes import INDEXES, BinaryIndex, Int8Index
+from mmexp.quantize.indexes import INDEXES, BinaryIndex
 from mmexp.quantize.non_inferiority import lower_limit
 from mmexp.quantize.search import Search, prepared
 from mmexp.statistics.means import Difference, Estimate, differences, estimates
 
 # That any of the lower limits of a table is above the truth has at most this probability.
 ALPHA = 0.025
-# What is compared by its codes can be put into a new order by the queries in full.
-RESCORED = (Int8Index, BinaryIndex)
+# What is compared by the codes of both sides can be put into a new order by the queries in full.
+RESCORED = (BinaryIndex,)
 
 
 @dataclass(frozen=True)

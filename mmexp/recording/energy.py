@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmexp.processes.visible_gpus import visible_gpus
 from mmexp.schema import ConfigError
+from mmexp.tracking import EnergyMode
 
 if TYPE_CHECKING:
     from mmexp.tracking import Tracking
@@ -84,7 +85,9 @@ class EnergyMeter:
 
     def _start(self, tracking: Tracking) -> Any:
         tracker = _build_tracker(tracking, self)
-        tracker.start()
+        tracker.start()  # which also looks for hardware
+        if tracking.booked is EnergyMode.process and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:
+            _book_all_ranks(tracker)
         tracker.flush()
         # The offline tracker swallows its own exceptions, and is dead then without a word.
         if self._totals is None:
@@ -93,6 +96,18 @@ class EnergyMeter:
                 "CODECARBON_LOG_LEVEL=debug, or go on without it: tracking.codecarbon=false"
             )
         return tracker
+
+
+def _book_all_ranks(tracker: Any) -> None:
+    """CodeCarbon books the process it runs in, and its children. The ranks of a node are children of one parent."""
+    import psutil
+
+    parent = psutil.Process(os.getppid())
+    for part in tracker._hardware:
+        if hasattr(part, "_pid"):
+            part._pid = parent.pid
+        if hasattr(part, "_process"):
+            part._process = parent
 
 
 def _build_tracker(tracking: Tracking, meter: EnergyMeter) -> Any:

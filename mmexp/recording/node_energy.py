@@ -45,8 +45,10 @@ class JobMeter(EnergyMeter):
         own = super().read()
         if own is None:
             return None
-        others = [Energy(**json.loads(file.read_text())) for file in self._folder.glob("node-*.json")]
-        return sum(others, own)
+        others = [json.loads(file.read_text()) for file in self._folder.glob("node-*.json")]
+        if None in others:
+            return None  # a part of a sum is no sum
+        return sum((Energy(**other) for other in others), own)
 
 
 class NodeMeter:
@@ -59,11 +61,11 @@ class NodeMeter:
         threading.Thread(target=self._publish_until_the_end, daemon=True, name="node-energy").start()
 
     def publish(self) -> None:
-        """Write what has been used so far."""
+        """Write what has been used so far; null where it can be told no more."""
         energy = self._meter.read()
-        if energy is not None:
+        if energy is not None or self._file.exists():
             self._file.parent.mkdir(exist_ok=True)
-            write_whole(self._file, json.dumps(asdict(energy)))
+            write_whole(self._file, json.dumps(energy and asdict(energy)))
 
     def stop(self) -> None:
         self._ended.set()

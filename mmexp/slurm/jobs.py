@@ -48,7 +48,8 @@ class Job:
         if result.get("status") == "finished":  # whatever became of the job after
             return result
         if state is None or state.name == "COMPLETED" or (state.name != "CANCELLED" and result.get("error")):
-            return result or self._lost("failed", "no result was left, and Slurm does not know the job any more")
+            known = "Slurm does not know the job any more" if state is None else "Slurm says COMPLETED"
+            return result or self._lost("failed", f"no result was left, and {known}")
         status = "cancelled" if state.name == "CANCELLED" else "failed"
         result = result | self._lost(status, f"Slurm says {state.name}" + (f" ({state.reason})" * bool(state.reason)))
         write_whole(file, json.dumps(result, indent=2))

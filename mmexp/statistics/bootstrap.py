@@ -8,6 +8,8 @@ import numpy as np
 from scipy import special
 
 NUM_RESAMPLES = 2000
+# Queries of which fewer hardly show how their scores are spread: BCa covers the truth in 75% (2) to 91% (5) of cases.
+ENOUGH_TO_RESAMPLE = 8
 # Resamples drawn at once: their weights are a matrix (resamples, queries).
 BLOCK = 250
 
@@ -21,7 +23,7 @@ def bootstrap_interval(
 
     NDCG close to 1 is skewed, which percentile and t intervals miss: of 300 queries with a mean of 0.98 they cover the
     truth in 92% and 91% of cases, BCa in 94%. The quantiles are widened for few queries (the expanded percentiles of
-    Hesterberg 2015, What Teachers Should Know about the Bootstrap).
+    Hesterberg 2015, What Teachers Should Know about the Bootstrap). Very few also have no less than t says.
 
     Source: Efron 1987, Better Bootstrap Confidence Intervals.
     """
@@ -40,6 +42,11 @@ def bootstrap_interval(
         means + _quantile(resampled, special.ndtr(bias + shifted / (1 - acceleration * shifted)))
         for shifted in (bias - quantile, bias + quantile)
     )
+    if 1 < num_queries < ENOUGH_TO_RESAMPLE:
+        half = special.stdtrit(degrees_of_all if degrees is None else degrees, (1 + level) / 2) * np.sqrt(
+            squares / degrees_of_all / num_queries
+        )
+        low, high = np.minimum(low, means - half), np.maximum(high, means + half)
     return low, high
 
 

@@ -28,6 +28,8 @@ MAX_STEPS = 100
 TOLERANCE = 1e-6
 # Scores of one query that are closer are the same but for rounding.
 SAME = 1e-9
+# Samples with several seeds that tell how much seeds matter, of one with a single seed too: fewer tell too little.
+ENOUGH_TO_TELL = 3
 # Of the mean square of what is left: a smaller one of the seeds is chance, and its logarithm says nothing.
 LEAST_SHARE = 1e-3
 
@@ -88,13 +90,29 @@ def mean_squares(sample: np.ndarray) -> MeanSquares | None:
 def seed_errors(samples: Sequence[np.ndarray]) -> list[SeedError | None]:
     """Of samples (seeds, queries) of settings that were trained apart, each of which tells of the others too.
 
-    None where there are no `mean_squares`.
+    None where there are no `mean_squares`; but one seed among `ENOUGH_TO_TELL` other samples has those of the others.
     """
     found = [mean_squares(sample) for sample in samples]
     known = [squares for squares in found if squares is not None]
-    seen = np.array([max(squares.of_seeds, LEAST_SHARE * squares.error) for squares in known])
-    possible = iter(possible_mean_squares(seen, np.array([squares.num_seeds - 1 for squares in known])))
+    if len(known) >= ENOUGH_TO_TELL:
+        found = [
+            as_others(known) if squares is None and len(sample) == 1 else squares
+            for squares, sample in zip(found, samples, strict=True)
+        ]
+    told = [squares for squares in found if squares is not None]
+    seen = np.array([max(squares.of_seeds, LEAST_SHARE * squares.error) for squares in told])
+    possible = iter(possible_mean_squares(seen, np.array([squares.num_seeds - 1 for squares in told])))
     return [None if squares is None else SeedError(squares, next(possible)) for squares in found]
+
+
+def as_others(known: Sequence[MeanSquares]) -> MeanSquares:
+    """Of a sample of one seed, which has no degrees of freedom of its own, and so says nothing."""
+    return MeanSquares(
+        of_seeds=float(np.median([squares.of_seeds for squares in known])),
+        error=float(np.mean([squares.error for squares in known])),
+        num_seeds=1,
+        num_queries=known[0].num_queries,
+    )
 
 
 @dataclass(frozen=True)

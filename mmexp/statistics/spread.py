@@ -48,7 +48,7 @@ def possible_mean_squares(seen: np.ndarray, degrees: np.ndarray) -> list[Possibl
 
     Args:
         seen: mean squares of samples that are independent of one another, each above 0: float64 (samples,).
-        degrees: of freedom of each.
+        degrees: of freedom of each; 0 for one that says nothing, and of which only the others tell.
     """
     if len(seen) == 1:
         return [of_one(float(seen[0]), float(degrees[0]))]

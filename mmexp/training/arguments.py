@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,20 @@ MIXTURES = {
     MultiDatasetBatchSamplers.PROPORTIONAL: ProportionalBatchSampler,
     MultiDatasetBatchSamplers.ROUND_ROBIN: RoundRobinBatchSampler,
 }
+
+
+def rows_per_epoch(num_rows: Sequence[int], args: Any, num_ranks: int) -> int:
+    """Rows that an epoch passes through the model, of data sets with so many rows.
+
+    Not all of them where data sets take turns until one is exhausted, or where what fills no batch is dropped.
+    """
+    size = args.per_device_train_batch_size * num_ranks
+    if args.dataloader_drop_last:
+        num_rows = [count // size * size for count in num_rows]
+    if args.multi_dataset_batch_sampler == MultiDatasetBatchSamplers.ROUND_ROBIN:
+        turns = -(-min(num_rows) // size)
+        num_rows = [min(count, turns * size) for count in num_rows]
+    return sum(num_rows)
 
 
 def training_arguments(experiment: Experiment, kind: Kind, run_dir: Path) -> BaseTrainingArguments:

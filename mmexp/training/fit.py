@@ -11,8 +11,10 @@ from transformers import EarlyStoppingCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 
 from mmexp.data.workers import cores_beside
+from mmexp.distributed import ranks
 from mmexp.distributed.rank_trainer import on_ranks
 from mmexp.schema import ConfigError
+from mmexp.training.arguments import rows_per_epoch
 from mmexp.training.callbacks import (
     AllStepsMade,
     Announce,
@@ -63,7 +65,8 @@ def fit(
     disk is full.
     """
     experiment = kind.experiment
-    counter = Counter(model, sum(map(len, datasets.values())), record)
+    rows = rows_per_epoch([*map(len, datasets.values())], args, ranks.world_size())
+    counter = Counter(model, rows, record)
     callbacks = [Announce(model, datasets, evaluator), counter, LogToRecord(record, counter), ProgressBar()]
     callbacks += [EpochOfBatches(), MeasureTogether(evaluator), StopWhenAsked(record.interruption), WorldSize()]
     callbacks += [*optional_callbacks(experiment, record.run_dir), NoStepMore()]
@@ -168,6 +171,6 @@ def optional_callbacks(experiment: Experiment, run_dir: Path) -> list[TrainerCal
     callbacks: list[TrainerCallback] = []
     if experiment.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(experiment.early_stopping_patience))
-    if experiment.profile_steps is not None:
+    if experiment.profile_steps is not None and ranks.is_main():
         callbacks.append(Profile(experiment.profile_steps, run_dir / "profile.json"))
     return callbacks

@@ -12,7 +12,7 @@ from matplotlib.container import ErrorbarContainer
 from mmexp.compare.report import charts, draw
 from mmexp.compare.report.charts import SETTINGS, Chart, LeftOut
 from mmexp.compare.report.cost_chart import pareto_front, quality_over_cost
-from mmexp.compare.report.effects import effects, varied_together
+from mmexp.compare.report.effects import effects, mean_over, varied_together
 from mmexp.compare.report.effects_chart import main_effects
 from mmexp.compare.report.learning_chart import learning_curves
 from mmexp.compare.report.part_chart import quality_over_parts
@@ -143,6 +143,18 @@ def test_combinations_that_were_not_run_with_every_value_do_not_count(tmp_path):
     assert [interval.mean for interval in found["x.a",].intervals] == pytest.approx([0.34, 0.44])  # at b = 10 alone
     assert found["x.a",].num_settings == 1
     assert found["x.a", "y.b"] is None
+
+
+def test_effects_keep_the_seeds_where_a_member_failed(tmp_path):
+    """As many as all settings have, and of those with more the ones that the others have too."""
+    given = [
+        Given({"x.a": a, "seed": seed}, [0.1 * a + 0.01 * seed, 0.3])
+        for a, seeds in ((1, (1, 2, 3)), (2, (1, 3)))
+        for seed in seeds
+    ]
+    comparison = comparison_of(tmp_path, given)
+    mean = mean_over(comparison, [row.setting for row in comparison.rows])
+    assert mean == pytest.approx(np.array([[0.16, 0.3], [0.18, 0.3]]))
 
 
 def test_axes_that_say_the_same_are_one_and_it_is_the_one_that_was_typed(tmp_path):

@@ -216,6 +216,10 @@ def test_the_directions_of_a_reranker_are_a_breakdown_and_its_scores_are_shown_a
     table = breakdown_by_setting(comparison, "direction")
     assert table.columns[1:] == ["image_to_text (1)", "text_to_image (3)"]
     assert [interval.mean for interval in table.rows[0][1:]] == pytest.approx([0.25, 0.5])
+    columns = Columns({"all": ["alike"] * 4})
+    [together] = breakdowns(comparison, columns, ["all"], sides_of(comparison))
+    assert together.groups[0].intervals[0].mean == comparison.rows[0].estimate.mean
+    assert together.groups[0].difference.delta == pytest.approx(0.5 / 3 / 2)
     [better] = disagreement(comparison).first_better
     assert (better.query_id, better.scores, better.text) == ("text_to_image/a", (1.0, 0.5), None)
     write(comparison, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import SimpleNamespace
@@ -136,5 +137,19 @@ def test_the_energy_of_a_job_is_the_sum_over_its_nodes(tmp_path, monkeypatch):
     assert job.read() == Energy(7.0, 1.0, 0.5, pytest.approx(0.7))
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert not meters_another_node()
-    readings["0"] = None
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    readings["2"] = None
+    NodeMeter("2", tmp_path).stop()
     assert job.read() is None  # a part of a sum is no sum
+    readings["0"] = None
+    assert job.read() is None
+
+
+def test_the_ranks_of_a_run_that_shares_its_machine_are_booked_together(monkeypatch):
+    booked = {}
+    for local_ranks in ("1", "2"):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", local_ranks)
+        meter = EnergyMeter(Tracking(grid="ESP", energy_mode=EnergyMode.process))
+        booked[local_ranks] = {part._pid for part in meter._tracker._hardware if hasattr(part, "_pid")}
+        meter.stop()
+    assert booked == {"1": {os.getpid()}, "2": {os.getppid()}}

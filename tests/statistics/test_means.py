@@ -45,6 +45,13 @@ def test_the_bootstrap_is_that_of_scipy():
     assert high == pytest.approx(theirs.confidence_interval.high, abs=0.04 * width)
 
 
+@pytest.mark.parametrize("num_queries", [2, 3, 5, 7])
+def test_intervals_over_very_few_queries_are_no_narrower_than_the_truth_asks(num_queries):
+    samples = ndcg_scores(np.random.default_rng(num_queries), (NUM_SIMULATED, 1, num_queries), 0.4)
+    truth = mean_of_ndcg(0.4)
+    assert np.mean([one.low <= truth <= one.high for one in estimates(list(samples))]) > 0.93
+
+
 @pytest.mark.parametrize("num_queries", [1, 20])
 def test_where_all_queries_are_alike_the_interval_says_what_could_have_been_missed(num_queries):
     [estimate] = estimates([np.ones((1, num_queries))])
@@ -282,6 +289,16 @@ def test_seeds_are_not_taken_for_a_difference(ours, theirs, spread):
     assert np.mean([one.p < 0.05 for one in found]) <= 0.06
     assert np.mean([one.low <= 0 <= one.high for one in found]) >= LEAST
     assert all((one.p < 0.05) == (not one.low <= 0 <= one.high) for one in found)
+
+
+def test_a_single_seed_is_as_uncertain_as_the_others_say():
+    """Without what the others tell, 18% of the differences of a single seed to several were called different."""
+    samples = seeds_of_ndcg(np.random.default_rng(6), (NUM_SIMULATED, 5, 3, 100), 0.3)
+    found = [differences([first[:1], *others[1:]], others[0])[0] for first, *others in samples]
+    assert np.mean([one.p < 0.05 for one in found]) <= 0.06
+    truth, intervals = mean_of_seeds(0.3), [estimates([first[:1], *others])[0] for first, *others in samples[:500]]
+    assert np.mean([one.low <= truth <= one.high for one in intervals]) > LEAST
+    assert intervals[0].spread_over_seeds is None
 
 
 @pytest.mark.parametrize("spread", [0.1, 0.3])

@@ -1,14 +1,18 @@
 import random
+from types import SimpleNamespace
 
 import pytest
 import torch
 from datasets import Dataset
 from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
+from sentence_transformers.training_args import MultiDatasetBatchSamplers
+from torch.utils.data import BatchSampler, ConcatDataset
 
 from mmexp.data.cells import Cells, Values
 from mmexp.data.pairs import training_examples
 from mmexp.data.splits import Row, Split
 from mmexp.distributed.rank_batches import RankBatches
+from mmexp.training.arguments import MIXTURES, rows_per_epoch
 from mmexp.training.sampler import NoDuplicateIds
 
 
@@ -148,3 +152,17 @@ def test_two_ranks_have_the_batches_of_one_with_twice_the_rows():
     parts = list(two)
     assert len(two) == len(parts) == 8
     assert [first + second for first, second in zip(parts[::2], parts[1::2], strict=True)] == list(one)
+
+
+@pytest.mark.parametrize("drops", [False, True])
+@pytest.mark.parametrize("mixture", MIXTURES)
+def test_the_rows_of_an_epoch_are_those_that_its_batches_have(mixture, drops):
+    """Of data sets of unequal length that take turns, not all rows come."""
+    datasets = [Dataset.from_dict({"query": [str(n) for n in range(count)]}) for count in (10, 31)]
+    samplers = [BatchSampler(range(len(dataset)), 4, drops) for dataset in datasets]
+    batches = [*MIXTURES[mixture](ConcatDataset(datasets), samplers, torch.Generator(), 0)]
+    args = SimpleNamespace(
+        dataloader_drop_last=drops, multi_dataset_batch_sampler=mixture, per_device_train_batch_size=2
+    )
+    assert rows_per_epoch([10, 31], args, num_ranks=2) == sum(map(len, batches))
+    assert (sum(map(len, batches)) < 30) == (mixture is MultiDatasetBatchSamplers.ROUND_ROBIN)

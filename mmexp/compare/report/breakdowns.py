@@ -19,6 +19,7 @@ from mmexp.statistics.means import Difference, corrected, differences, estimates
 
 if TYPE_CHECKING:
     from mmexp.compare.comparison import Comparison
+    from mmexp.statistics.strata import Strata
 
 LENGTH = "query_length"
 """In words."""
@@ -120,15 +121,16 @@ def _breakdown(comparison: Comparison, columns: Columns, column: str, sides: Seq
     groups = []
     for value, places in columns.groups(column).items():
         of_group = [sample[:, places] for sample in samples]
-        difference = _difference(sides, of_group) if len(sides) == 2 else None
-        groups.append(Group(value, len(places), [Interval.of(one) for one in estimates(of_group)], difference))
+        strata = comparison.strata and comparison.strata.on(places)
+        difference = _difference(sides, of_group, strata) if len(sides) == 2 else None
+        groups.append(Group(value, len(places), [Interval.of(one) for one in estimates(of_group, strata)], difference))
     return Breakdown(column, list(sides), groups)
 
 
-def _difference(sides: Sequence[Side], samples: Sequence[np.ndarray]) -> Difference:
+def _difference(sides: Sequence[Side], samples: Sequence[np.ndarray], strata: Strata | None) -> Difference:
     (ours, theirs), (first, second) = samples, sides
     is_gain = first.setting is second.setting
-    return (gains([ours], [theirs]) if is_gain else differences([ours], theirs))[0]
+    return (gains([ours], [theirs], strata) if is_gain else differences([ours], theirs, strata=strata))[0]
 
 
 def breakdown_by_setting(comparison: Comparison, column: str) -> Table:

@@ -78,11 +78,16 @@ def whole_blocks(comparison: Comparison, axes: tuple[str, ...], others: Sequence
 
 
 def mean_over(comparison: Comparison, settings: Sequence[Setting]) -> np.ndarray:
-    """The mean score of every query over settings: (seeds, queries), or (1, queries) where they differ in seeds."""
-    scores = [comparison.scores(setting, "final") for setting in settings]
-    samples = [sample for sample in scores if sample is not None]
-    if len({tuple(setting.seeds) for setting in settings}) > 1:
-        samples = [sample.mean(axis=0, keepdims=True) for sample in samples]
+    """The mean score of every query over settings: (seeds, queries), of as many seeds as all have, and of the same
+    seeds as far as they do."""
+    count = min(len(setting.runs) for setting in settings)
+    shared = set.intersection(*(set(setting.seeds) for setting in settings))
+    samples = []
+    for setting in settings:
+        places = [n for n, seed in enumerate(setting.seeds) if seed in shared]
+        chosen = [*places, *(n for n in range(len(setting.runs)) if n not in places)][:count]
+        if (scores := comparison.scores(setting, "final")) is not None:
+            samples.append(scores[chosen])
     return np.mean(samples, axis=0)
 
 
