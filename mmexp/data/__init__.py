@@ -99,6 +99,11 @@ class Data(ABC):
         """How many queries to hold out of the training split of a source that has no evaluation split."""
         raise NotImplementedError
 
+    @property
+    def held_out_key(self) -> str:
+        """The config key that says how many those are."""
+        raise NotImplementedError
+
     def build(self, for_training: bool = True) -> RetrievalData:
         """Read the source and make it ready: bad pages, limits, the number of negatives, the evaluation corpus.
 
@@ -111,12 +116,15 @@ class Data(ABC):
                 split.documents = ReducedJpeg(split.documents, self.jpeg_pixels)
         train = merge_duplicates(train)
         if evaluation is None:
-            train, evaluation = hold_out_documents(train, self.num_held_out(train), self.seed)
+            whole = train
+            train, evaluation = hold_out_documents(whole, self.num_held_out(whole), self.seed)
+            if for_training and evaluation.rows and not train.rows:
+                raise self._none_left(whole)
         elif self.deduplicate_corpus:
             evaluation = merge_duplicates(evaluation)
         if mined is not None:
             train = mined.replace_negatives(train, evaluation)
-        return finish_splits(
+        data = finish_splits(
             train,
             evaluation,
             num_negatives=self.num_negatives if for_training else 0,
@@ -125,4 +133,22 @@ class Data(ABC):
             check_train_pages=self.checks_pages and for_training,
             check_eval_pages=self.checks_pages,
             skip_bad_pages=self.on_bad_page is OnBadPage.skip,
+        )
+        if for_training and not data.train.rows:
+            raise ConfigError(
+                f"no training row is left ({len(data.skipped_pages)} pages cannot be decoded). Check the training rows "
+                "and the pages of the data."
+            )
+        return data
+
+    def _none_left(self, whole: Split) -> ConfigError:
+        """The error where all queries are held out. It says what leaves some, where anything does."""
+        key, value = self.held_out_key, getattr(self, self.held_out_key)
+        tenth = max(1, len(whole.relevant) // 10)
+        remedy = "Give it more pages, or evaluation rows of its own."
+        if hold_out_documents(whole, tenth, self.seed)[0].rows:
+            remedy = f"Use data.{key}={0.1 if isinstance(value, float) else tenth}, for example."
+        return ConfigError(
+            f"data.{key}={value} holds out all {len(whole.relevant)} queries of the data, those of a page together, "
+            f"and leaves none to train on. {remedy}"
         )

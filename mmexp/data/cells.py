@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from mmexp.schema import ConfigError
@@ -26,6 +27,19 @@ def bad_page(page: str, reason: object) -> BadPage:
         "with data.on_bad_page=skip.",
         page,
     )
+
+
+@contextmanager
+def naming_page(page: str) -> Iterator[None]:
+    """Turn what decoders raise on damaged files, and on images of too many pixels, into `BadPage`."""
+    from PIL.Image import DecompressionBombError
+
+    try:
+        yield
+    except DecompressionBombError as error:  # goes on about attacks
+        raise bad_page(page, f"{str(error).partition(',')[0]}: scale it down") from error
+    except (OSError, ValueError, SyntaxError, RuntimeError) as error:
+        raise bad_page(page, error) from error
 
 
 class Cells(ABC):

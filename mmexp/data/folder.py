@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,9 @@ from omegaconf import MISSING
 
 from mmexp.data import Data
 from mmexp.data.attributes import attributes_of
-from mmexp.data.cells import Cells, Values, bad_page
+from mmexp.data.cells import Cells, Values, naming_page
 from mmexp.data.splits import Row, Split, check_share, share_of_queries
+from mmexp.ranges import check_least
 from mmexp.schema import ConfigError, did_you_mean, schema
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 EXAMPLE_KEYS = ("query", "positive", "negatives")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"}
+
+# PDFium is not made for threads, not even with a document for each: it takes good pages for bad ones, or crashes.
+PDFIUM = threading.Lock()
 
 
 @schema("data", "folder")
@@ -45,6 +50,7 @@ class Folder(Data):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_share(self.eval_fraction)
+        check_least("data.pdf_longest_side", self.pdf_longest_side, 1)
 
     @property
     def checks_pages(self) -> bool:
@@ -60,6 +66,10 @@ class Folder(Data):
 
     def num_held_out(self, train: Split) -> int:
         return share_of_queries(self.eval_fraction, train)
+
+    @property
+    def held_out_key(self) -> str:
+        return "eval_fraction"
 
 
 class FolderPages(Cells):
@@ -85,15 +95,8 @@ class FolderPages(Cells):
 
     def __getitem__(self, index: int) -> Image:
         file, number = self._pages[self.ids[index]]
-        try:
+        with naming_page(self.ids[index]):
             return _read_image(file) if number is None else _render_pdf_page(file, number, self.pdf_longest_side)
-        except (
-            OSError,
-            ValueError,
-            SyntaxError,
-            RuntimeError,
-        ) as error:  # what Pillow and PDFium raise on damaged files
-            raise bad_page(self.ids[index], error) from error
 
     def encoded(self, index: int) -> bytes:
         file, number = self._pages[self.ids[index]]
@@ -119,7 +122,7 @@ def _pages_of(file: Path) -> dict[str, tuple[Path, int | None]]:
     import pypdfium2
 
     try:
-        with pypdfium2.PdfDocument(file) as document:
+        with PDFIUM, pypdfium2.PdfDocument(file) as document:
             return {f"{file.stem}-{number + 1:03d}": (file, number) for number in range(len(document))}
     except pypdfium2.PdfiumError as error:
         raise ConfigError(f"{file} is no readable PDF: {error}. Repair or remove it (data.path).") from error
@@ -141,7 +144,7 @@ def _read_image(file: Path) -> Image:
 def _render_pdf_page(file: Path, number: int, longest_side: int) -> Image:
     import pypdfium2
 
-    with pypdfium2.PdfDocument(file) as document:
+    with PDFIUM, pypdfium2.PdfDocument(file) as document:
         page = document[number]
         return page.render(scale=longest_side / max(page.get_size())).to_pil().convert("RGB")
 
@@ -155,7 +158,7 @@ def read_examples(file: Path, pages: FolderPages) -> Split:
     position = {page: index for index, page in enumerate(pages.ids)}
     examples: list[dict[str, Any]] = []
     rows: list[Row] = []
-    with file.open(encoding="utf-8") as lines:
+    with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -172,19 +175,26 @@ def read_examples(file: Path, pages: FolderPages) -> Split:
     return Split(queries, pages, rows, attributes_of(examples, besides=EXAMPLE_KEYS))
 
 
-def _parse(line: str, where: str) -> dict[str, Any]:
+def _parse(line: bytes, where: str) -> dict[str, Any]:
     try:
-        example = json.loads(line)
+        example = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{where} is not UTF-8: {error}. Save the file as UTF-8.") from None
     except json.JSONDecodeError as error:
         raise ConfigError(
             f"{where} is not JSON: {error}. Each line is one object with query, positive, negatives."
         ) from None
+    remedy = 'Each line is {"query": text, "positive": page, "negatives": [page, ...]}.'
     for key in ("query", "positive"):
         if not isinstance(example, dict) or not example.get(key):
-            raise ConfigError(
-                f'{where} has no {key}. Each line is {{"query": text, "positive": page, "negatives": [page, ...]}}.'
-            )
-    return {"negatives": [], **example}
+            raise ConfigError(f"{where} has no {key}. {remedy}")
+        if not isinstance(example[key], str):
+            raise ConfigError(f"{where} has {json.dumps(example[key])} as {key}, which is no text. {remedy}")
+    if (negatives := example.get("negatives")) is None:
+        negatives = []
+    if not isinstance(negatives, list) or not all(isinstance(page, str) for page in negatives):
+        raise ConfigError(f"{where} has {json.dumps(negatives)} as negatives, which is no list of pages. {remedy}")
+    return {**example, "negatives": negatives}
 
 
 def _find(page: str, position: dict[str, int], where: str) -> int:

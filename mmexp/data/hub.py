@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmexp.data.cells import Cells, bad_page
+from mmexp.data.cells import Cells, naming_page
 from mmexp.data.media import Media, encoded_bytes
 from mmexp.schema import ConfigError, did_you_mean
 
@@ -23,18 +25,39 @@ def open_dataset(path: str, config: str | None, split: str, revision: str | None
     folder = Path(path).expanduser()
     try:
         if (folder / "state.json").exists():
-            return datasets.Dataset.load_from_disk(str(folder))
+            saved = datasets.Dataset.load_from_disk(str(folder))
+            _refuse_another(path, (config, split), saved, str(saved.split or "train"))
+            return saved
         if (folder / "dataset_dict.json").exists():
-            return datasets.DatasetDict.load_from_disk(str(folder))[split]
+            saved = datasets.DatasetDict.load_from_disk(str(folder))[split]
+            _refuse_another(path, (config, split), saved, split)
+            return saved
         if folder.is_dir():
             return datasets.load_dataset(str(folder), config, split=split, cache_dir=_cache_of(folder))
         return datasets.load_dataset(path, config, split=split, revision=revision)
+    except ConfigError:
+        raise
     except (OSError, ValueError, KeyError) as error:  # datasets' own errors derive from these
         reason = str(error).splitlines()[0]
         raise ConfigError(
             f"data.path={path} (config {config}, split {split}) cannot be opened: {reason}. Give a Hub data set that "
             "can be reached, or a local folder."
         ) from error
+
+
+def _refuse_another(path: str, asked: tuple[str | None, str], saved: Dataset, its_split: str) -> None:
+    """Raise `ConfigError` where another config or split is asked for than `save_to_disk` has kept in a folder.
+
+    Its rows would be given for those: a run would be measured on what it is trained on.
+    """
+    its_config = saved.info.config_name
+    config, split = asked
+    if config not in (None, its_config) or split not in (its_split, its_split.partition("[")[0]):
+        raise ConfigError(
+            f"data.path={path} was written by save_to_disk and holds config {its_config}, split {its_split}, not "
+            f"config {config}, split {split}. Ask for those (a config may be null; without data.eval_split, queries "
+            "are held out), or save a DatasetDict, which keeps all splits."
+        )
 
 
 def _cache_of(folder: Path) -> str:
@@ -78,10 +101,10 @@ class ColumnCells(Cells):
                 undecoded = dataclasses.replace(dataset.features[column], decode=False)
                 self._views[column] = self._views[column].cast_column(column, undecoded)
         self._open()
+        self._empty = {column: empty_rows(view, column) for column, view in self._views.items()}
 
     def _open(self) -> None:
-        self._arrow = {column: _encoded_column(view, column) for column, view in self._views.items()}
-        self._in_files = {column for column, array in self._arrow.items() if _are_files(self._views[column], array)}
+        self._arrow = {column: _stored_columns(view, column) for column, view in self._views.items()}
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the bytes of the columns: a data set pickles as the path of its file, Arrow arrays as a whole."""
@@ -94,49 +117,60 @@ class ColumnCells(Cells):
     def __getitem__(self, index: int) -> Any:
         column, row = self._places[index]
         decode = self._decoders[column]
-        try:
+        with naming_page(self.ids[index]):
+            if self.is_empty(index):
+                raise ValueError("there is nothing in its place")
             cell = self._views[column][row][column]
             return cell if decode is None else decode(encoded_bytes(cell))
-        except (OSError, ValueError, SyntaxError) as error:  # what decoders raise on damaged files
-            raise bad_page(self.ids[index], error) from error
+
+    def is_empty(self, index: int) -> bool:
+        """Whether there is nothing in the cell's place."""
+        column, row = self._places[index]
+        return row in self._empty[column]
 
     def encoded(self, index: int) -> bytes | memoryview:
-        column, row = self._places[index]
-        value = self._arrow[column][row]
-        if column in self._in_files:
-            return Path(value.as_py()).read_bytes()
-        buffer = value.as_buffer() if hasattr(value, "as_buffer") else None
-        return memoryview(buffer) if buffer is not None else repr(value.as_py()).encode()
+        if self.is_empty(index):
+            return f"nothing at {self.ids[index]}".encode()  # which is like nothing else, and no other page's twin
+        value = self._stored(index)
+        if isinstance(value, Path):
+            return value.read_bytes()
+        return memoryview(value.as_buffer()) if hasattr(value, "as_buffer") else repr(value.as_py()).encode()
 
     def size(self, index: int) -> int:
+        value = self._stored(index)
+        return value.stat().st_size if isinstance(value, Path) else len(self.encoded(index))
+
+    def _stored(self, index: int) -> pa.Scalar | Path:
+        """The value in the cell's place; of media the bytes or, where there are none, their file or else its name."""
         column, row = self._places[index]
-        value = self._arrow[column][row]
-        if column in self._in_files:
-            return Path(value.as_py()).stat().st_size
-        return value.as_buffer().size if hasattr(value, "as_buffer") and value.is_valid else len(repr(value.as_py()))
+        value, *paths = (array[row] for array in self._arrow[column])
+        for path in paths:
+            if path.is_valid and not value.is_valid:
+                return Path(path.as_py()) if os.path.isfile(path.as_py()) else path
+        return value
 
     def decoding(self, index: int) -> str:
         return "" if self._decoders[self._places[index][0]] is None else f"@{self.media}"
 
 
-def _encoded_column(dataset: Dataset, column: str) -> pa.ChunkedArray:
-    """The column as stored: for media, the encoded bytes, or the paths where the bytes lie in files of their own."""
+def _stored_columns(dataset: Dataset, column: str) -> list[pa.ChunkedArray]:
+    """The column as stored: for media, the encoded bytes and the paths of those that lie in files of their own."""
     import pyarrow as pa
+    from pyarrow import compute
 
     # `with_format("arrow")` follows an indices mapping (after a shuffle or a filter) where there is one.
     array = dataset.data.column(column) if dataset._indices is None else dataset.with_format("arrow")[:].column(column)
     if pa.types.is_struct(array.type) and array.type.get_field_index("bytes") >= 0:
-        values, paths = (pa.chunked_array([c.field(name) for c in array.chunks]) for name in ("bytes", "path"))
-        return values if values.null_count == 0 else paths
-    return array
+        return [compute.struct_field(array, name) for name in ("bytes", "path")]
+    return [array]
 
 
-def _are_files(dataset: Dataset, array: pa.ChunkedArray) -> bool:
-    """Whether the column of `dataset`, as `_encoded_column` gives it, holds paths of media in files of their own."""
-    import pyarrow as pa
+def empty_rows(dataset: Dataset, column: str) -> set[int]:
+    """The rows that have nothing in a column: null, or media with neither bytes nor a path."""
+    from pyarrow import compute
 
-    is_media = pa.types.is_struct(dataset.data.schema.field(dataset.column_names[0]).type)
-    return is_media and pa.types.is_string(array.type) and len(array) > 0 and Path(str(array[0])).is_file()
+    is_empty = functools.reduce(compute.and_, map(compute.is_null, _stored_columns(dataset, column)))
+    return set(compute.indices_nonzero(is_empty).to_pylist())
 
 
 def text_ids(name: str, rows: Iterable[int]) -> list[str]:

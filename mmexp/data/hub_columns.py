@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,18 +11,20 @@ from omegaconf import MISSING
 
 from mmexp.data import Data
 from mmexp.data.attributes import column_attributes
-from mmexp.data.hub import ColumnCells, open_dataset, require_columns, text_ids
+from mmexp.data.hub import ColumnCells, empty_rows, open_dataset, require_columns, text_ids
 from mmexp.data.splits import Row, Split, check_share, share_of_queries
 from mmexp.schema import ConfigError, schema
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+log = logging.getLogger(__name__)
+
 
 @schema("data", "hub_columns")
 @dataclass
 class HubColumns(Data):
-    """One row per query, with its pages beside it."""
+    """One row per query, with its pages beside it. Rows without a query, and negatives that are null, are left out."""
 
     path: str = MISSING
     """A Hub data set, or a local folder: parquet, imagefolder, arrow, or a copy of a Hub repository."""
@@ -81,24 +84,45 @@ class HubColumns(Data):
             return self.num_eval_queries
         return share_of_queries(self.eval_fraction, train)
 
+    @property
+    def held_out_key(self) -> str:
+        return "num_eval_queries" if self.eval_fraction is None else "eval_fraction"
+
     def _split(self, name: str, config: str | None, split: str) -> Split:
         dataset = open_dataset(self.path, config, split, self.revision)
         named = {"query_column": self.query_column, "positive_column": self.positive_column}
         if self.label_column is not None:
             named["label_column"] = self.label_column
         require_columns(dataset, named, self.path)
-        pages = [self.positive_column, *self._negative_columns(dataset)]
         num_rows = len(dataset)
-        places = [(column, row) for column in pages for row in range(num_rows)]
+        places, negatives = self._places_of_pages(dataset)
         documents = ColumnCells(dataset, places, [f"{name}/{row}/{column}" for column, row in places], self.media)
         query_places = [(self.query_column, row) for row in range(num_rows)]
         queries = ColumnCells(dataset, query_places, text_ids(name, range(num_rows)), self.media)
-        rows = [Row(row, row, [num_rows * n + row for n in range(1, len(pages))]) for row in range(num_rows)]
+        rows = [Row(row, row, negatives[row]) for row in range(num_rows) if not queries.is_empty(row)]
+        if len(rows) < num_rows:
+            log.warning("%d of %d rows (%s) have no query and are left out", num_rows - len(rows), num_rows, name)
         if self.label_column is not None:
-            for row, label in zip(rows, dataset.select_columns([self.label_column])[:][self.label_column], strict=True):
-                row.label = self._number(label, f"row {row.query} of {self.path} ({name})")
+            labels = dataset.select_columns([self.label_column])[:][self.label_column]
+            for row in rows:
+                row.label = self._number(labels[row.query], f"row {row.query} of {self.path} ({name})")
                 row.relevant = row.label >= self.relevant_label
         return Split(queries, documents, rows, column_attributes(dataset, range(num_rows), named.values()))
+
+    def _places_of_pages(self, dataset: Dataset) -> tuple[list[tuple[str, int]], list[list[int]]]:
+        """(column, row) of every row's positive, then of all negatives; and which of those are the negatives of a row.
+
+        A negative that is null has no place.
+        """
+        places = [(self.positive_column, row) for row in range(len(dataset))]
+        negatives: list[list[int]] = [[] for _ in range(len(dataset))]
+        for column in self._negative_columns(dataset):
+            empty = empty_rows(dataset, column)
+            for row in range(len(dataset)):
+                if row not in empty:
+                    negatives[row].append(len(places))
+                    places.append((column, row))
+        return places, negatives
 
     def _number(self, label: object, where: str) -> float:
         if not isinstance(label, int | float) or math.isnan(label):

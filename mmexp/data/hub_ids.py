@@ -58,6 +58,10 @@ class HubIds(Data):
     def num_held_out(self, train: Split) -> int:
         return self.num_eval_queries
 
+    @property
+    def held_out_key(self) -> str:
+        return "num_eval_queries"
+
     def _language(self, language: str) -> Split:
         dataset = open_dataset(self.path, language, self.split, self.revision)
         named = {key: getattr(self, key) for key in ("id_column", "query_column", "page_column", "negatives_column")}

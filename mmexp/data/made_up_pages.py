@@ -11,8 +11,19 @@ from typing import TYPE_CHECKING
 from mmexp.data import Data
 from mmexp.data.attributes import attributes_of
 from mmexp.data.cells import Cells, Values
-from mmexp.data.page_drawing import BANNERS, CHART_COLORS, CHARTS, PLACES, TABLE_COLORS, TOPICS, PageContent, draw_page
+from mmexp.data.page_drawing import (
+    BANNERS,
+    CHART_COLORS,
+    CHARTS,
+    LEAST_SIZE,
+    PLACES,
+    TABLE_COLORS,
+    TOPICS,
+    PageContent,
+    draw_page,
+)
 from mmexp.data.splits import Row, Split
+from mmexp.ranges import check_least
 from mmexp.schema import ConfigError, schema
 
 if TYPE_CHECKING:
@@ -62,6 +73,8 @@ class MadeUpPages(Data):
                 raise ConfigError(
                     f"data.{key}={value} is no multiple of {SIBLINGS} above 0: pages come in families of {SIBLINGS}."
                 )
+        for key in ("width", "height"):
+            check_least(f"data.{key}", getattr(self, key), LEAST_SIZE)
 
     def read(self) -> tuple[Split, Split]:
         draw = random.Random(self.seed)

@@ -47,6 +47,8 @@ BODY_TEXT = (
     "capacity came online and prices moved within a narrow range as analysts expected"
 )
 NUM_LINES = 64
+# On a smaller page, in either direction, there is no room for the title.
+LEAST_SIZE = 64
 # Heavy strokes, in pixels: the tiny model reads a page at about two thirds of its size.
 TITLE_STROKE = 1
 LINE_WIDTH = 7
@@ -108,7 +110,7 @@ def draw_page(content: PageContent, size: tuple[int, int]) -> Image:
     page = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(page)
     chance = random.Random(content.seed)
-    margin, banner, headline = width // 16, height // 10, height // 4
+    margin, banner, headline = min(size) // 16, height // 10, height // 4
     draw.rectangle((0, 0, width, banner), fill=BANNERS[content.banner])
     title = _title(content.topic, (width - 2 * margin, (headline - banner) * 4 // 5))
     draw.bitmap((margin, (banner + headline - title.height) // 2), title, fill=INK)

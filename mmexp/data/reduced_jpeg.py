@@ -6,7 +6,7 @@ import io
 import math
 from typing import TYPE_CHECKING, Any
 
-from mmexp.data.cells import Cells, bad_page
+from mmexp.data.cells import Cells, naming_page
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,10 +27,8 @@ class ReducedJpeg(Cells):
         encoded = self.cells.encoded(index)
         if not is_jpeg(encoded):
             return self.cells[index]
-        try:
+        with naming_page(self.ids[index]):
             return decode_reduced(encoded, self.num_pixels)
-        except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises on damaged files
-            raise bad_page(self.ids[index], error) from error
 
     def encoded(self, index: int) -> bytes | memoryview:
         return self.cells.encoded(index)

@@ -158,29 +158,33 @@ def share_of_queries(eval_fraction: float, split: Split) -> int:
 def hold_out_documents(split: Split, num_queries: int, seed: int) -> tuple[Split, Split]:
     """Split by document into (train, evaluation): no page that answers an evaluation query is seen in training.
 
-    Documents are drawn in a random order until `num_queries` queries are held out (all queries of a page go
-    together, and with a query the documents that its labels say do not answer it). Held-out pages are also taken out of
-    the negatives of the training rows.
+    Documents are drawn in a random order until `num_queries` queries are held out: all queries of a page go together,
+    and with a query all pages that answer it and those that its labels say do not. Pages that share a query are drawn
+    one after the other, so that few training rows lose their page to the evaluation. Held-out pages are also taken out
+    of the negatives of the training rows.
     """
-    rows_of: dict[int, list[Row]] = {}
+    relevant = split.relevant
+    asking: dict[int, set[int]] = {}
     for row in split.rows:
         if row.relevant:
-            rows_of.setdefault(row.positive, []).append(row)
-    documents = list(rows_of)
+            asking.setdefault(row.positive, set()).add(row.query)
+    documents = list(asking)
     random.Random(seed).shuffle(documents)
-    held_out: set[int] = set()
+    documents.reverse()
     queries: set[int] = set()
-    for document in documents:
-        if len(queries) >= num_queries:
-            break
-        held_out.add(document)
-        queries.update(row.query for row in rows_of[document])
-    evaluation = [row for row in split.rows if row.query in queries and (row.positive in held_out or not row.relevant)]
+    while documents and len(queries) < num_queries:
+        drawn = asking[documents.pop()] - queries
+        queries |= drawn
+        documents += sorted({page for query in drawn for page in relevant[query]})
+    held_out = {page for query in queries for page in relevant[query]}
+    evaluation = [row for row in split.rows if row.query in queries]
     train = [
         replace(row, negatives=[negative for negative in row.negatives if negative not in held_out])
         for row in split.rows
         if row.positive not in held_out and row.query not in queries
     ]
+    if lost := len(split.rows) - len(evaluation) - len(train):
+        log.warning("%d training rows are left out: their page answers a query that is held out", lost)
     return replace(split, rows=train), replace(split, rows=evaluation)
 
 
@@ -217,7 +221,7 @@ def finish_splits(
 
 def with_num_negatives(split: Split, num_negatives: int) -> Split:
     """Cut every row's negatives to `num_negatives`; rows that have fewer are left out, and counted in a warning."""
-    most = max((len(row.negatives) for row in split.rows), default=0)
+    most = max((len(row.negatives) for row in split.rows), default=num_negatives)
     if num_negatives > most:
         raise ConfigError(
             f"data.num_negatives={num_negatives} is more than the data has. Use data.num_negatives={most} or less."
@@ -239,18 +243,27 @@ def with_num_negatives(split: Split, num_negatives: int) -> Split:
 
 def without_bad_pages(split: Split, num_negatives: int | None, skip: bool) -> tuple[Split, set[str]]:
     """Decode every page that the rows need once; drop what needs a bad one, or raise `BadPage` where not `skip`."""
-    needed = list(dict.fromkeys(d for row in split.rows for d in (row.positive, *row.negatives[:num_negatives])))
-    bad = bad_pages(split.documents, needed)
-    if bad and not skip:
-        raise next(iter(bad.values()))
-    rows = [
-        replace(row, negatives=[negative for negative in row.negatives if negative not in bad])
-        for row in split.rows
-        if row.positive not in bad
-    ]
-    for error in bad.values():
-        log.warning("left out: %s", error)
-    return replace(split, rows=rows), {error.page for error in bad.values()}
+    checked: set[int] = set()
+    skipped: set[str] = set()
+    while needed := [page for page in _needed_pages(split, num_negatives) if page not in checked]:
+        bad = bad_pages(split.documents, needed)
+        if bad and not skip:
+            raise next(iter(bad.values()))
+        for error in bad.values():
+            log.warning("left out: %s", error)
+        rows = [
+            replace(row, negatives=[negative for negative in row.negatives if negative not in bad])
+            for row in split.rows
+            if row.positive not in bad
+        ]
+        split = replace(split, rows=rows)  # in the place of a bad negative there may be one that is not checked yet
+        checked.update(needed)
+        skipped.update(error.page for error in bad.values())
+    return split, skipped
+
+
+def _needed_pages(split: Split, num_negatives: int | None) -> Iterable[int]:
+    return dict.fromkeys(page for row in split.rows for page in (row.positive, *row.negatives[:num_negatives]))
 
 
 def bad_pages(documents: Cells, indices: Iterable[int]) -> dict[int, BadPage]:

@@ -93,7 +93,7 @@ class Checkpoint:
     def cannot_load(self, error: Exception) -> ConfigError:
         """The error that names the checkpoint and what to do."""
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        if self.path.startswith(("/", ".", "~")) and not Path(self.path).expanduser().exists():
+        if self.path.startswith(("/", ".", "~")) and not Path(self.path).exists():
             reason = "there is no such folder."  # the library takes it for the name of a repository
         return ConfigError(
             f"model.checkpoint={self.path} (revision {self.revision or 'main'}) cannot be loaded: {reason} "

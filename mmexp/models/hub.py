@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -110,6 +111,7 @@ class HubModel(Model):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.checkpoint = os.path.expanduser(self.checkpoint)
         if (Path(self.checkpoint) / "result.json").exists():
             self.checkpoint = self._model_of_run(Path(self.checkpoint))
         if self.pad_to_max_length and self.max_seq_length is None:

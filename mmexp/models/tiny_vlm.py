@@ -120,7 +120,6 @@ def write_checkpoint(tiny: TinyVlm, folder: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(tiny.weights_seed)
         model = Qwen3VLModel(architecture(tiny, tokenizer))
-    folder.mkdir(parents=True, exist_ok=True)
     # Every rank of a distributed run writes its own, where the model's own `save_pretrained` writes on the first alone.
     folder.mkdir(parents=True, exist_ok=True)
     save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})

@@ -3,6 +3,7 @@ from collections import Counter
 import pytest
 
 from mmexp.data.made_up_pages import ASKED, SIBLINGS, MadeUpPages
+from mmexp.data.page_drawing import TOPICS
 from mmexp.schema import ConfigError
 
 
@@ -51,6 +52,16 @@ def test_pages_are_of_the_size_asked_for():
     page = MadeUpPages(num_train_pages=5, num_eval_pages=5, width=256, height=320).build().train.documents[0]
     assert page.size == (256, 320)
     assert len(page.getcolors(1 << 20)) > 20
+
+
+@pytest.mark.parametrize("key", ["width", "height"])
+def test_pages_without_room_for_their_title_are_refused_and_all_others_are_drawn(key):
+    for size in (0, 63):
+        with pytest.raises(ConfigError, match=rf"data\.{key}={size} is below 64\. Use 64 or more"):
+            MadeUpPages(**{key: size})
+    pages = MadeUpPages(num_train_pages=50, num_eval_pages=5, **{"width": 64, "height": 64, key: 300}).build().train
+    assert {content.topic for content in pages.documents.contents} == set(TOPICS)
+    assert all(len(pages.documents.encoded(index)) > 100 for index in range(50))
 
 
 @pytest.mark.parametrize("count", [0, 12])

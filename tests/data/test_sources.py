@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import pytest
@@ -10,6 +11,7 @@ from mmexp.data.folder import Folder
 from mmexp.data.hub_columns import HubColumns
 from mmexp.data.hub_ids import HubIds
 from mmexp.data.pairs import training_examples
+from mmexp.data.splits import RetrievalData
 from mmexp.schema import ConfigError
 from tests.conftest import page, png, vdr_columns_rows, write_config, write_examples, write_readme
 
@@ -143,6 +145,36 @@ def test_arrow_on_disk_and_imagefolder_are_read_as_columns(tmp_path, vdr_columns
     assert row["positive"].tobytes() == page(int(row["query"].rsplit(" ", 1)[1])).tobytes()
 
 
+def test_what_save_to_disk_wrote_is_read_as_nothing_else(tmp_path, vdr_columns):
+    from datasets import DatasetDict, load_dataset
+
+    saved = {name: load_dataset(str(vdr_columns), name, split="train") for name in ("train", "eval")}
+    saved["train"].save_to_disk(tmp_path / "one")
+    load_dataset(str(vdr_columns), "train", split="train[:9]").save_to_disk(tmp_path / "part")
+    DatasetDict({"train": saved["train"], "test": saved["eval"]}).save_to_disk(tmp_path / "both")
+
+    def build(name: str, **kwargs) -> RetrievalData:
+        return HubColumns(path=str(tmp_path / name), num_eval_queries=4, **kwargs).build()
+
+    for others in [
+        {"eval_split": "test"},
+        {"train_split": "train[:4]"},
+        {"eval_split": "train", "eval_config": "eval"},
+    ]:
+        with pytest.raises(
+            ConfigError, match=r"data\.path=.*one was written by save_to_disk and holds config train, spl"
+        ):
+            build("one", **others)
+    with pytest.raises(ConfigError, match=r"both was written by save_to_disk and holds config train, split train, not"):
+        build("both", train_config="eval")
+    with pytest.raises(ConfigError, match=r"split dev\) cannot be opened"):
+        build("both", eval_split="dev")
+    assert len(build("one", train_config="train").train.rows) == 20
+    assert len(build("part").train.rows) == 5
+    both = build("both", eval_split="test")
+    assert (len(both.train.rows), len(both.evaluation.rows)) == (24, 6)
+
+
 def test_pages_in_files_of_their_own_are_compared_by_content_and_decoded_reduced(tmp_path):
     images = tmp_path / "images"
     images.mkdir()
@@ -237,6 +269,27 @@ def test_a_folder_without_evaluation_lines_is_split_by_document(page_folder):
         (lambda f: (f / "train.jsonl").write_text('{"query": "a"}\n'), r"line 1 has no positive"),
         (lambda f: (f / "train.jsonl").write_text('{"query": "", "positive": "p00"}\n'), r"line 1 has no query"),
         (lambda f: (f / "train.jsonl").write_text("[1]\n"), r"line 1 has no query"),
+        (
+            lambda f: (f / "train.jsonl").write_text('\n{"query": 5, "positive": "p00"}\n'),
+            r"line 2 has 5 as query, which is no text",
+        ),
+        (
+            lambda f: (f / "train.jsonl").write_text('{"query": "a", "positive": ["p00"]}\n'),
+            r'line 1 has \["p00"\] as positive, which is no text',
+        ),
+        *(
+            (
+                lambda f, negatives=negatives: (f / "train.jsonl").write_text(
+                    json.dumps({"query": "a", "positive": "p00", "negatives": negatives})
+                ),
+                rf"line 1 has {re.escape(json.dumps(negatives))} as negatives, which is no list of pages",
+            )
+            for negatives in ("p01", "", [["p01"]], {"p01": 1}, 0)
+        ),
+        (
+            lambda f: (f / "train.jsonl").write_bytes('{"query": "Café", "positive": "p00"}'.encode("latin-1")),
+            r"train\.jsonl, line 1 is not UTF-8: .* Save the file as UTF-8",
+        ),
         (lambda f: (f / "train.jsonl").write_text(""), r"holds no examples"),
         (lambda f: (f / "train.jsonl").unlink(), r"train\.jsonl does not exist"),
         (
@@ -254,7 +307,16 @@ def test_a_broken_folder_is_refused_with_the_place_that_is_broken(page_folder, b
         Folder(path=str(page_folder)).build()
 
 
-def test_a_missing_folder_is_refused(tmp_path):
+def test_negatives_that_are_null_are_none(page_folder):
+    example = {"query": "Café", "positive": "p00", "negatives": None}
+    (page_folder / "train.jsonl").write_bytes(json.dumps(example, ensure_ascii=False).encode() + b"\r\n\r\n")
+    data = Folder(path=str(page_folder), num_negatives=0).build()
+    assert (data.train.queries[0], data.train.rows[0].negatives) == ("Café", [])
+
+
+def test_a_missing_folder_and_pages_without_pixels_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"data\.pdf_longest_side=0 is below 1"):
+        Folder(path=str(tmp_path), pdf_longest_side=0)
     with pytest.raises(ConfigError, match=r"data\.path=.*is no folder"):
         Folder(path=str(tmp_path / "nowhere")).build()
 
@@ -308,6 +370,6 @@ def test_cells_may_be_paths_and_dicts_of_text_and_image(tmp_path):
         write_config(folder, "train", {"query": ["a", "b", "c"], "image": pages}, {"query": text, "image": feature})
         write_readme(folder, ["train"])
         source = HubColumns(path=str(folder), train_config="train", num_eval_queries=1, num_negatives=0)
-        split = source.build().evaluation
+        split = source.build(for_training=False).evaluation
         check_modalities(model, split)
         assert "pixel_values" in model.preprocess([split.documents[split.rows[0].positive]]), name

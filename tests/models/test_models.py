@@ -51,6 +51,19 @@ def test_a_checkpoint_loads_as_what_it_is(checkpoint):
     assert facts.parameters > 100_000
 
 
+def test_a_folder_below_the_home_folder_is_found(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model").symlink_to(checkpoint)
+    (tmp_path / "run" / "result.json").write_text("{}")
+    assert HubModel(checkpoint="~/run").checkpoint == str(tmp_path / "run" / "model")
+    assert HubModel(checkpoint="~/run/model").embedding_dimension() == 128
+    with pytest.raises(ConfigError, match=rf"model\.checkpoint={tmp_path}/gone .*there is no such folder"):
+        HubModel(checkpoint="~/gone").build()
+    with pytest.raises(ConfigError, match=r"model\.checkpoint=~nobody-here/run .*there is no such folder"):
+        HubModel(checkpoint="~nobody-here/run").build()
+
+
 def test_pixel_bounds_decide_the_tokens_of_a_page_and_are_saved_with_the_model(checkpoint, tmp_path):
     small = HubModel(checkpoint=str(checkpoint), min_pixels=1024, max_pixels=32 * 32 * 12).build()
     large = HubModel(checkpoint=str(checkpoint), min_pixels=1024, max_pixels=32 * 32 * 100).build()
