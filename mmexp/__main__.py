@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from mmexp.composition import TYPES, VALUES
-from mmexp.composition_errors import explain
+from mmexp.composition_errors import explain, refuse_values_of_groups
 from mmexp.experiment import Experiment
 from mmexp.processes.outcome import RunFailed
 from mmexp.recording.run_files import remove_if_only
@@ -68,6 +68,7 @@ def main(
     register(experiment_class)
     import_user_modules(sys.argv[1:])
     try:
+        refuse_values_of_groups(sys.argv[1:], CONF)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(compose_and_launch)()
     except ConfigError as error:
         refuse(str(error))

@@ -135,7 +135,10 @@ def _typed(run_dir: Path, schemas: Any) -> Experiment:
     node = experiment_node()
     for path, name in schemas.items():
         if name not in SCHEMAS:
-            raise ConfigError(f"{run_dir / TYPES} names {name}, which no module has. Was a module of its own moved?")
+            raise ConfigError(
+                f"{run_dir / TYPES} names {name}, which no module has. A module of one's own is looked for in the "
+                "config_folders that stand there: put it back, or correct them."
+            )
         OmegaConf.update(node, path, OmegaConf.structured(SCHEMAS[name]), merge=False)
     merged = OmegaConf.merge(node, _load(run_dir / VALUES))
     return to_experiment(merged)  # type: ignore[arg-type]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -10,7 +12,19 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mmexp.schema import did_you_mean
+from mmexp.schema import ConfigError, did_you_mean
+
+
+def refuse_values_of_groups(overrides: Sequence[str], folder: Path) -> None:
+    """Raise `ConfigError` for a list, mapping or number where one option of a config group in `folder` is chosen."""
+    for override in overrides:
+        match = re.fullmatch(r"\+{0,2}(\w+)=([\[{].*|-?[\d.]+)", override)
+        if match and (folder / match[1]).is_dir():
+            options = ", ".join(sorted(file.stem for file in (folder / match[1]).glob("*.yaml")))
+            raise ConfigError(
+                f"{override} cannot be: {match[1]} is chosen by name ({options}), and its keys are typed one by one, "
+                f"{match[1]}.KEY=VALUE."
+            )
 
 
 def explain(error: HydraException | OmegaConfBaseException) -> str:
@@ -21,6 +35,17 @@ def explain(error: HydraException | OmegaConfBaseException) -> str:
         options = ", ".join(error.options)
         near = did_you_mean(option, error.options)
         return f"{group}={option}: there is no option {option!r} in {group}/.{near} Options: {options}."
+    if match := re.match(r"In '([^']+)': Could not load 'schema/(\w+)/(\w+)'", str(error)):
+        return (
+            f"{match[1]}.yaml asks for schema/{match[2]}/{match[3]}, which no module has. Put {match[2]}/{match[3]}.py "
+            f'with @schema("{match[2]}", "{match[3]}"), into the folder that --config-dir names.'
+        )
+    if match := re.match(r"Ambiguous value for argument '([^']+)'", first_line):
+        key, _, value = match[1].partition("=")
+        return (
+            f'{match[1]} has several values. Add -m to sweep over them; a list is "{key}=[{value}]", and a text with a '
+            f"comma \"{key}='{value}'\"."
+        )
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override)
     if match := re.match(r"Could not override '([^']+)'", first_line):
@@ -54,7 +79,10 @@ def _unknown_key(key: str) -> str:
             f"{key} is no key of the chosen {path[0]}. These have it: {', '.join(owners)} (schemas of {path[0]}=...)."
         )
     known = sorted({key for keys in keys_of.values() for key in keys})
-    listed = f" {'.'.join(path) or 'The config'} has: {', '.join(known)}." if known else ""
+    where = f"{'.'.join(path)} has" if path else "The config has"
+    if len(keys_of) > 1:
+        where = f"The options of {'.'.join(path)} have, one or another"
+    listed = f" {where}: {', '.join(known)}." if known else ""
     return f"{key} is no key of the config.{did_you_mean(last, known)}{listed}"
 
 

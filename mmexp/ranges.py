@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,7 @@ def check_folder_name(key: str, name: str, such_as: str) -> None:
 
 
 def number_of(key: str, value: Any) -> Any:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
+    if value is not None and (isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value)):
         raise ConfigError(f"{key}={value} is no number.")
     return value
 

@@ -199,6 +199,7 @@ def test_the_sweep_axes_are_single_keys_and_make_the_members_label():
         (["dims.truncate_dim=0"], r"dims\.truncate_dim=0 is below 1"),
         (["dims.halvings=-1"], r"dims\.halvings=-1 is below 0"),
         (["data.num_negatives=-1"], r"data\.num_negatives=-1 is below 0"),
+        (["trainer.learning_rate=nan"], r"trainer\.learning_rate=nan is no number"),
         (["trainer.max_steps=2.5"], r"trainer\.max_steps=2\.5 is no whole number\. Use trainer\.max_steps=2\."),
         (["trainer.per_device_train_batch_size=0.5"], r"per_device_train_batch_size=0\.5 is below 1"),
         (["trainer.gradient_accumulation_steps=1.5"], r"gradient_accumulation_steps=1\.5 is no whole number"),
@@ -261,6 +262,10 @@ def run_cli(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
         ),
         ("name=[a", "name=[a cannot be read: brackets and quotes must close"),
         ("seed", "mmexp: seed says no value. Type seed=VALUE."),
+        ("dims=[64,32]", "mmexp: dims=[64,32] cannot be: dims is chosen by name (halves, "),
+        ("model=3", "model is chosen by name ("),
+        ("seed=1,2", 'mmexp: seed=1,2 has several values. Add -m to sweep over them; a list is "seed=[1,2]"'),
+        ("loss.margn=1", "The options of loss have, one or another: "),
     ],
 )
 def test_what_cannot_be_composed_is_one_line_and_leaves_nothing(argument, message, tmp_path):

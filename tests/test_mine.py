@@ -210,7 +210,7 @@ def test_embeddings_of_something_else_are_not_continued(tmp_path):
         ("data.num_train_pages=35", "data"),
         ("mine.shard_size=9", r"mine\.shard_size"),
     ]:
-        with pytest.raises(ConfigError, match=rf"made with another {named}\. .*hydra\.run\.dir="):
+        with pytest.raises(ConfigError, match=rf"made with other {named}\. .*hydra\.run\.dir="):
             mine_in(tmp_path, *SHARDED, other)
 
 
@@ -283,6 +283,8 @@ def test_training_takes_as_many_of_the_mined_negatives_as_it_is_told(tmp_path):
     own = data.build()
     data.negatives = str(mined / "negatives.parquet")
     taken = data.build()
+    data.negatives = str(mined)  # the folder is good, too
+    assert data.build().train.rows == taken.train.rows
     ids = taken.train.documents.ids
     assert {ids[row.positive]: [ids[n] for n in row.negatives] for row in taken.train.rows} == {
         positive: names[:2] for positive, names in negatives.items()
@@ -378,7 +380,9 @@ def test_a_query_that_asks_something_else_is_another_even_under_its_id():
 
 
 def test_the_command_leaves_a_folder_and_the_command_that_trains_with_it(tmp_path):
-    done = cli(tmp_path, *MADE_UP, *SMALL, "mine.num_negatives=2", "mine.relative_margin=0.01")
+    done = cli(
+        tmp_path, *MADE_UP, *SMALL, "mine.num_negatives=2", "mine.relative_margin=0.01", "trainer.bf16=true"
+    )  # which is for training
     assert done.returncode == 0, done.stderr[-2000:]
     folder = tmp_path / "multirun" / "mined" / "made_up_pages" / "tiny_vlm"
     assert len(rows_in(folder)) == 30

@@ -397,6 +397,8 @@ def test_a_folder_that_holds_a_run_takes_no_other(vdr_columns, tmp_path):
         (["trainer.bf16=true"], r"trainer\.bf16=true needs a GPU"),
         (["trainer.dataloader_num_workers=0"], r"would decode pages in the main process"),
         (["trainer.eval_strategy=sometimes"], r"trainer\.\* keys contradict"),
+        (["best_checkpoint=true", "trainer.eval_strategy=no"], r"trainer\.eval_strategy is no\. Use trainer\.eval_"),
+        (["trainer.lr=1"], r"trainer\.lr is no training argument\. Did you mean 'learning_rate'"),
         (["trainer.accelerator_config={split_batches: true}"], r"trainer\.accelerator_config\.split_batches is how"),
         (["trainer.accelerator_config=file.json"], r"names a file\. Give its keys"),
     ],

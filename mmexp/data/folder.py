@@ -177,7 +177,7 @@ def read_examples(file: Path, pages: FolderPages) -> Split:
 
 def _parse(line: bytes, where: str) -> dict[str, Any]:
     try:
-        example = json.loads(line.decode("utf-8"))
+        example = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ConfigError(f"{where} is not UTF-8: {error}. Save the file as UTF-8.") from None
     except json.JSONDecodeError as error:

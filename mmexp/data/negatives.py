@@ -87,8 +87,11 @@ class MinedNegatives:
 
         self.path = path
         remedy = "Give the negatives.parquet that python -m mmexp.mine wrote."
+        file = Path(path).expanduser()
+        file = file / "negatives.parquet" if path and file.is_dir() else file
         try:
-            rows = [MinedRow(**row) for row in parquet.read_table(Path(path).expanduser()).to_pylist()]
+            with file.open("rb") as stream:
+                rows = [MinedRow(**row) for row in parquet.read_table(stream).to_pylist()]
         except OSError as error:
             raise ConfigError(f"data.negatives={path} cannot be read: {error}. {remedy}") from error
         except (ArrowInvalid, TypeError) as error:

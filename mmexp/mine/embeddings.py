@@ -78,6 +78,6 @@ def check_same(file: Path, parts: dict[str, Any]) -> None:
     before = json.loads(file.read_text())
     if changed := [name for name in hashed if hashed[name] != before.get(name)]:
         raise ConfigError(
-            f"{file.parent} holds embeddings that were made with another {', '.join(changed)}. Continue with the same "
+            f"{file.parent} holds embeddings that were made with other {', '.join(changed)}. Continue with the same "
             "values, or mine into another folder with hydra.run.dir=..., or remove that one."
         )

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 import xxhash
 from transformers import set_seed
 
@@ -45,6 +46,8 @@ def mine(experiment: MiningExperiment, folder: Path, overrides: list[str]) -> fl
     settings = experiment.mine
 
     # 1. Everything that can be refused is refused before a weight is read
+    if not torch.accelerator.is_available():  # nothing is trained, and trainer.bf16 is most experiments' default
+        experiment = replace(experiment, trainer={**experiment.trainer, "bf16": False})
     kind = kind_of(experiment)
     args = training_arguments(experiment, kind, folder)
     set_seed(experiment.seed)

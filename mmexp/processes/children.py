@@ -32,6 +32,7 @@ class Child:
     def __init__(self, command: Command, composition: Composition, output: IO[bytes] | None = None) -> None:
         """Start it. `output` takes what it prints; None: the terminal."""
         self.composition = composition
+        self._asked_by: int | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="mmexp-")
         self._failure_file = Path(self._folder.name) / "failure.json"
         (composition.run_dir / "result.json").unlink(missing_ok=True)  # of an earlier start
@@ -57,8 +58,9 @@ class Child:
         """The exit code; None while it runs."""
         return self._process.poll()
 
-    def ask_to_stop(self) -> None:
-        """With a checkpoint where there is time."""
+    def ask_to_stop(self, number: int) -> None:
+        """With a checkpoint where there is time, as this process was asked by a signal of that number."""
+        self._asked_by = number
         self._signal(signal.SIGUSR2)
 
     def end(self) -> None:
@@ -77,23 +79,23 @@ class Child:
         def stop(number: int) -> None:
             if is_new(number, bool(asked)):
                 asked.append((number, time.monotonic()))
-                self.ask_to_stop()
+                self.ask_to_stop(number)
 
         with on_signals(stop):
             while self.poll() is None:
                 if len(asked) > 1 or (asked and time.monotonic() - asked[0][1] > SECONDS_TO_CHECKPOINT):
                     self.end()
                 time.sleep(0.1)
-        result = self.result()
-        if asked and result["status"] == "preempted":  # all that the run knows of it is SIGUSR2
-            result["error"]["message"] = f"{signal.Signals(asked[0][0]).name}: the run was asked to stop"
-            write_whole(self.composition.run_dir / "result.json", json.dumps(result, indent=2))
-        return result
+        return self.result()
 
     def result(self) -> dict[str, Any]:
         """result.json of the run that has ended, with the error of the rank that failed first."""
         code = self._process.wait()
-        return settle(self.composition, code, self.failure())
+        result = settle(self.composition, code, self.failure())
+        if self._asked_by is not None and result["status"] == "preempted":  # all that the run knows of it is SIGUSR2
+            result["error"]["message"] = f"{signal.Signals(self._asked_by).name}: the run was asked to stop"
+            write_whole(self.composition.run_dir / "result.json", json.dumps(result, indent=2))
+        return result
 
     def failure(self) -> dict[str, Any] | None:
         """What the rank that failed first left, once the processes have ended."""

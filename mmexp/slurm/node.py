@@ -116,7 +116,7 @@ class Supervisor:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._asked is None:
             self._asked, self._asked_at = number, time.monotonic()
-            self._child.ask_to_stop()
+            self._child.ask_to_stop(number)
 
 
 def failure_of(rank: int, code: int, kind: str | None = None, message: str = "") -> dict[str, Any]:

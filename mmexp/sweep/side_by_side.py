@@ -100,7 +100,7 @@ class SideBySide:
             if len(asked) > 1 or time.monotonic() - asked[0][1] > SECONDS_TO_CHECKPOINT:
                 running.child.end()
             elif not running.asked_to_stop:
-                running.child.ask_to_stop()
+                running.child.ask_to_stop(asked[0][0])
                 running.asked_to_stop = True
 
     def _say(self, number: int, words: str) -> None:

@@ -111,6 +111,12 @@ def library_arguments(
     if arguments.get("dataloader_num_workers", 1) < 1:
         raise ConfigError("trainer.dataloader_num_workers=0 would decode pages in the main process. Use 1 or more.")
     if experiment.selects_best:
+        for key in ("eval_strategy", "save_strategy"):
+            if str(arguments.get(key, "no")) == "no":
+                raise ConfigError(
+                    "best_checkpoint and early_stopping_patience need evaluations and checkpoints in training, and "
+                    f"trainer.{key} is no. Use trainer.eval_strategy=steps trainer.save_strategy=steps."
+                )
         arguments |= {
             "load_best_model_at_end": True,
             "metric_for_best_model": PRIMARY_METRIC,
@@ -150,7 +156,8 @@ def check_keys(trainer: dict[str, Any], kind: Kind) -> None:
         if key in kind.arguments():
             raise ConfigError(f"trainer.{key} is set by mmexp. Use reranking.{key} instead.")
         if key not in known:
-            raise ConfigError(f"trainer.{key} is no training argument.{did_you_mean(key, known)}")
+            near = " Did you mean 'learning_rate'?" if key == "lr" else did_you_mean(key, known)
+            raise ConfigError(f"trainer.{key} is no training argument.{near}")
     dealing = trainer.get("accelerator_config") or {}
     if isinstance(dealing, str):
         raise ConfigError(f"trainer.accelerator_config={dealing} names a file. Give its keys: {{non_blocking: true}}.")

@@ -337,7 +337,7 @@ class Stuck:
     def poll(self):
         return -signal.SIGTERM if self.ended else None
 
-    def ask_to_stop(self):
+    def ask_to_stop(self, number):
         self.asked += 1
 
     def end(self):

@@ -51,7 +51,7 @@ class Children:
                 children.events.append(f"{name} {result['status']}")
                 return result
 
-            def ask_to_stop(self) -> None:
+            def ask_to_stop(self, number: int) -> None:
                 children.events.append(f"{name} asked")
                 children.results[name] = [PREEMPTED]
 
