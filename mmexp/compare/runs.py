@@ -14,7 +14,7 @@ from typing import Any
 from mmexp.compare.scores import DIRECTION, OWN_QUERIES, TASK, Scores, read_content, read_scores, read_scores_by_size
 from mmexp.composition import TYPES, VALUES
 from mmexp.recording.run_files import read_rows
-from mmexp.recording.status import read_result
+from mmexp.recording.status import error_words, read_result
 from mmexp.recording.unreadable import UnreadableFile, as_mapping, read_yaml, reading
 from mmexp.repeat.mark import is_repeat, original_of
 from mmexp.schema import ConfigError
@@ -219,7 +219,7 @@ def _in_words(broken: UnreadableFile, run_dir: Path) -> str:
 
 def _error(run_dir: Path, result: dict[str, Any]) -> str | None:
     if error := result.get("error"):
-        return f"{error['type']}: {' '.join(error['message'].split())}"
+        return error_words(error)
     if result["status"] == "finished" and not (run_dir / "per_query" / "final.parquet").exists():
         return "it has no per_query/final.parquet, so there are no scores to compare"
     return None

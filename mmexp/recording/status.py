@@ -47,11 +47,17 @@ def facts(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def error_words(error: dict[str, Any]) -> str:
+    """One line; without a type that only says what the status does."""
+    words = " ".join(error["message"].split())
+    return words if error["type"] in ("Preempted", "Diverged") else f"{error['type']}: {words}"
+
+
 def outcome(result: dict[str, Any]) -> str:
     """One line."""
     found = facts(result)
     if found["error"] is not None:
-        return f"{found['status']}: {found['error']['type']}: {' '.join(found['error']['message'].split())}"
+        return f"{found['status']}: {error_words(found['error'])}"
     words = found["status"]
     known = found["intervals"] or {}
     if found["final"] is not None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmexp.recording.status import error_words
 from mmexp.schema import ConfigError
 from mmexp.slurm.client import JobState, job_states
 
@@ -93,8 +94,8 @@ class Progress:
         state = self._states.get(job.job_id) or JobState("unknown")
         result = self.results.get(job.job_id)
         name = result["status"] if result else state.name.lower() + (f" ({state.reason})" if state.reason else "")
-        error = (result or {}).get("error") or {}
-        words = f"{error['type']}: {error['message']}" if error else ""
+        error = (result or {}).get("error")
+        words = error_words(error) if error else ""
         return [job.job_id, job.name, name, state.nodes, state.elapsed, *last_row(job.run_dir), words]
 
 

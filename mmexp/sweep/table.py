@@ -9,6 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
+from mmexp.recording.status import error_words
+
 
 def print_table(path: Path, rows: list[dict[str, Any]]) -> None:
     """Print the members ranked, with what is noise and what each cost; one table for each evaluation data.
@@ -34,8 +36,7 @@ def print_table(path: Path, rows: list[dict[str, Any]]) -> None:
 def print_failures(path: Path, failed: list[dict[str, Any]]) -> None:
     """Print which members did not finish and why, and how to try them again."""
     for row in failed:
-        words = " ".join(row["error"]["message"].split())
-        print(f"mmexp: {row['folder']} {row['status']}: {row['error']['type']}: {words}", file=sys.stderr)
+        print(f"mmexp: {row['folder']} {row['status']}: {error_words(row['error'])}", file=sys.stderr)
     print(
         f"mmexp: members that did not finish: {len(failed)}. The folder of each has its log, and its traceback in "
         f"result.json. Try them again with: python -m mmexp.resume {path}",

@@ -207,7 +207,7 @@ def test_unfinished_failed_and_diverged_runs_are_listed_with_why(tmp_path, score
         "bad": ("failed", "OSError: no space"),
         "bare": ("finished", "it has no per_query/final.parquet, so there are no scores to compare"),
         "begun": ("started", None),
-        "wild": ("diverged", "Diverged: the loss is nan"),
+        "wild": ("diverged", "the loss is nan"),
     }
     main([str(tmp_path), "--output", str(tmp_path / "out")])
     printed = capsys.readouterr().out

@@ -58,7 +58,7 @@ def test_a_sweep_is_called_again_until_nothing_is_missing(tmp_path):
     first = call(tmp_path, "-m", "seed=13,1", "hydra.sweeper.max_batch_size=1")
     assert started(first) == [["seed=13"], ["seed=1"]]  # a failure does not keep the next batch from starting
     assert first.returncode == 1
-    assert re.search(r"seed=13-\w{8} diverged: Diverged: the loss is nan", first.stderr)
+    assert re.search(r"seed=13-\w{8} diverged: the loss is nan", first.stderr)
     assert f"python -m mmexp.resume {sweep_dir}" in first.stderr
     assert statuses(sweep_dir) == ["diverged", "finished"]
 
